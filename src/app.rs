@@ -1,0 +1,153 @@
+//! The wiring: the only file that knows every concrete type. It binds the listeners, builds the rooms from the
+//! configuration, spawns what runs, and takes it down again in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::access_log::AccessLog;
+use crate::admin::{self, Phase, Readiness};
+use crate::config::Config;
+use crate::gateway::{self, Instruments};
+use crate::metrics::Metrics;
+use crate::server::Server;
+use crate::tls::{self, Reload, Reloader};
+
+/// How long a draining gateway goes on accepting, so that whoever routes to it can notice.
+const NOTICE: Duration = Duration::from_secs(1);
+const TLS_RELOAD_EVERY: Duration = Duration::from_secs(5);
+
+/// A gateway that is complete, its listeners bound, and has accepted nothing yet.
+pub struct Bound {
+    s3: TcpListener,
+    admin: TcpListener,
+    server: Server,
+    reloader: Option<Reloader>,
+    metrics: Arc<Metrics>,
+    drain_timeout: Duration,
+}
+
+/// A gateway at work. Dropping it stops everything at once; `drain` stops it gently.
+pub struct Running {
+    s3_addr: SocketAddr,
+    admin_addr: SocketAddr,
+    readiness: Readiness,
+    drain_timeout: Duration,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+    background: Vec<AbortOnDrop>,
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Bound {
+    pub async fn new(config: &Config, access_log: AccessLog) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::new()?);
+        let instruments = Instruments { metrics: metrics.clone(), access_log };
+        let gateway = Arc::new(gateway::Gateway::new(config, instruments)?);
+        let (tls, reloader) = match &config.server.tls {
+            None => (None, None),
+            Some(files) => {
+                let (server_config, reloader) = tls::server_config(&files.cert, &files.key)?;
+                (Some(TlsAcceptor::from(server_config)), Some(reloader))
+            }
+        };
+        let server = Server::new(&config.server, gateway, metrics.clone(), tls);
+        let s3 = bind("server.listen", config.server.listen).await?;
+        let admin = bind("admin.listen", config.admin.listen).await?;
+        Ok(Self { s3, admin, server, reloader, metrics, drain_timeout: config.server.drain_timeout })
+    }
+
+    pub fn s3_addr(&self) -> anyhow::Result<SocketAddr> {
+        Ok(self.s3.local_addr()?)
+    }
+
+    pub fn admin_addr(&self) -> anyhow::Result<SocketAddr> {
+        Ok(self.admin.local_addr()?)
+    }
+
+    /// Begins to accept.
+    pub fn run(self) -> anyhow::Result<Running> {
+        let (s3_addr, admin_addr) = (self.s3_addr()?, self.admin_addr()?);
+        // Ready before the first probe is answered: both listeners are bound, so whoever connects is served.
+        let readiness = Readiness::default();
+        readiness.set(Phase::Ready);
+        let admin = admin::run(self.admin, self.metrics.clone(), readiness.clone());
+        let mut background = vec![AbortOnDrop(tokio::spawn(admin))];
+        if let Some(reloader) = self.reloader {
+            background.push(AbortOnDrop(tokio::spawn(reload_certificate(reloader, self.metrics))));
+        }
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async {
+            // A sender that is gone stops the server just as well.
+            stopped.await.ok();
+        };
+        let server = tokio::spawn(self.server.run(self.s3, stopped, self.drain_timeout));
+        Ok(Running {
+            s3_addr,
+            admin_addr,
+            readiness,
+            drain_timeout: self.drain_timeout,
+            stop,
+            server,
+            background,
+        })
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{key} = \"{address}\" cannot be bound"))
+}
+
+impl Running {
+    /// Binds and runs, without an access log.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        Bound::new(config, AccessLog::off()).await?.run()
+    }
+
+    pub fn s3_addr(&self) -> SocketAddr {
+        self.s3_addr
+    }
+
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// Not ready any more; accepts a moment longer; lets streams finish until the drain timeout.
+    pub async fn drain(self) {
+        self.readiness.set(Phase::Draining);
+        tokio::time::sleep(NOTICE.min(self.drain_timeout / 4)).await;
+        self.stop.send(()).ok();
+        if let Err(error) = self.server.await {
+            tracing::error!(%error, "the server ended badly");
+        }
+        drop(self.background);
+    }
+}
+
+async fn reload_certificate(reloader: Reloader, metrics: Arc<Metrics>) {
+    let mut tick = tokio::time::interval(TLS_RELOAD_EVERY);
+    loop {
+        tick.tick().await;
+        match reloader.reload_if_changed() {
+            Reload::Unchanged => {}
+            Reload::Reloaded => tracing::info!("the certificate was reloaded"),
+            Reload::Failed(error) => {
+                metrics.tls_reload_failures.inc();
+                tracing::error!(%error, "the changed certificate cannot be used; the old one stays");
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `bucketwarden dev`: the whole gateway on one data folder, with an embedded S3 store as its upstream. The
+//! first start writes `gateway.toml` there, an ordinary configuration with two users and fresh keys; later
+//! starts read it. The store listens on a port of its own, so that the gateway signs and streams for real.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::serve::Signals;
+use super::{Failure, environment, is_loopback, log, runtime};
+use crate::app::Bound;
+use crate::config::{Config, Loaded, Sources};
+use crate::dev_store::{DevStore, Settings};
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Where clients connect
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Health, metrics, admin
+    #[arg(long, default_value = "127.0.0.1:9090")]
+    admin_listen: SocketAddr,
+    /// The folder that holds everything; delete it to begin anew
+    #[arg(long, default_value = "./bucketwarden-data")]
+    data: PathBuf,
+}
+
+const REGION: &str = "us-east-1";
+const BUCKET: &str = "bucketwarden-dev";
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    for (flag, address) in [("--listen", arguments.listen), ("--admin-listen", arguments.admin_listen)] {
+        if !is_loopback(address) {
+            return Err(Failure::Usage(format!(
+                "{flag} {address}: `dev` is for this machine only and listens on loopback addresses; use `serve` for others"
+            )));
+        }
+    }
+    let file = first_start(&arguments.data)?;
+    runtime()?.block_on(async {
+        let signals = Signals::new()?;
+        let store_listener =
+            TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.context("embedded store")?;
+        let loaded = load(arguments, file, store_listener.local_addr().context("embedded store")?)?;
+        let (access_log, _guard) = log::start(&loaded.config.log)?;
+        let store = DevStore::open(Settings {
+            dir: arguments.data.join("store"),
+            bucket: loaded.config.upstream.bucket.clone(),
+            region: loaded.config.upstream.region.clone(),
+            access_key_id: loaded.config.upstream.access_key_id.clone(),
+            secret: loaded.config.upstream.secret_access_key.clone(),
+        })?;
+        let (stop_store, stopped) = oneshot::channel::<()>();
+        let store = tokio::spawn(store.serve(store_listener, async {
+            // A sender that is gone stops the store just as well.
+            stopped.await.ok();
+        }));
+        let bound = Bound::new(&loaded.config, access_log).await?;
+        let env = dev_env(&loaded.config, bound.s3_addr()?, bound.admin_addr()?)?;
+        write_private(&arguments.data.join("dev.env"), &env)?;
+        print!("{}", block(&env, &arguments.data));
+        if signals.end(bound.run()?).await {
+            drop(stop_store);
+            store.await.context("embedded store")?;
+        }
+        Ok(())
+    })
+}
+
+/// The configuration of the folder, made at the first start.
+fn first_start(data: &Path) -> anyhow::Result<PathBuf> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .with_context(|| format!("{}", data.display()))?;
+    // Absolute: where the configuration is read, paths are relative to the data folder.
+    let file = fs::canonicalize(data)?.join("gateway.toml");
+    if !file.exists() {
+        write_private(&file, &fresh_configuration()?)?;
+    }
+    Ok(file)
+}
+
+fn fresh_configuration() -> anyhow::Result<String> {
+    Ok(format!(
+        r#"# The gateway of `bucketwarden dev`, made at its first start. Edit it as any config.toml; the two listen
+# addresses and the upstream's endpoint are set at every start.
+
+[admin]
+token = "{admin_token}"
+
+[upstream]
+dialect = "s3"
+endpoint = "http://127.0.0.1:1"
+region = "{REGION}"
+bucket = "{BUCKET}"
+access_key_id = "{upstream_id}"
+secret_access_key = "{upstream_secret}"
+
+[auth]
+master_key = "{master_key}"
+
+[log]
+format = "text"
+
+[[users]]
+id = "alice"
+tier = "default"
+access_keys = [{{ id = "{alice_id}", secret = "{alice_secret}" }}]
+
+[[users]]
+id = "bob"
+tier = "premium"
+access_keys = [{{ id = "{bob_id}", secret = "{bob_secret}" }}]
+"#,
+        admin_token = random_secret()?,
+        upstream_id = random_key_id()?,
+        upstream_secret = random_secret()?,
+        master_key = STANDARD.encode(random::<32>()?),
+        alice_id = random_key_id()?,
+        alice_secret = random_secret()?,
+        bob_id = random_key_id()?,
+        bob_secret = random_secret()?,
+    ))
+}
+
+fn load(arguments: &Arguments, file: PathBuf, store: SocketAddr) -> Result<Loaded, Failure> {
+    let ours = [
+        ("BUCKETWARDEN_SERVER__LISTEN", arguments.listen.to_string()),
+        ("BUCKETWARDEN_ADMIN__LISTEN", arguments.admin_listen.to_string()),
+        ("BUCKETWARDEN_UPSTREAM__ENDPOINT", format!("http://{store}")),
+    ];
+    let mut env = environment();
+    // The platform's variables speak of a real bucket, which has no part in this.
+    env.retain(|(name, _)| name.starts_with("BUCKETWARDEN_") && !ours.iter().any(|(ours, _)| ours == name));
+    env.extend(ours.map(|(name, value)| (name.to_owned(), value)));
+    Ok(Config::load(&Sources { file: Some(file), env, working_dir: arguments.data.clone() })?)
+}
+
+/// What a shell needs to be alice, and some of bob.
+fn dev_env(config: &Config, s3: SocketAddr, admin: SocketAddr) -> anyhow::Result<String> {
+    let key = |user: &str| {
+        let user = config.users.iter().find(|candidate| candidate.id.as_str() == user);
+        user.and_then(|user| user.access_keys.first())
+    };
+    let alice = key("alice").context("gateway.toml has no access key of alice")?;
+    let bob = key("bob").context("gateway.toml has no access key of bob")?;
+    let token = config.admin.token.as_ref().map_or("", |token| token.expose());
+    let mut env = String::new();
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", format!("http://{s3}").as_str()),
+        ("AWS_REGION", &config.upstream.region),
+        ("AWS_DEFAULT_REGION", &config.upstream.region),
+        ("AWS_ACCESS_KEY_ID", alice.id.as_str()),
+        ("AWS_SECRET_ACCESS_KEY", alice.secret.expose()),
+        ("BOB_ACCESS_KEY_ID", bob.id.as_str()),
+        ("BOB_SECRET_ACCESS_KEY", bob.secret.expose()),
+        ("BUCKETWARDEN_ADMIN_URL", &format!("http://{admin}")),
+        ("BUCKETWARDEN_ADMIN_TOKEN", token),
+    ] {
+        writeln!(env, "export {name}={value}")?;
+    }
+    Ok(env)
+}
+
+fn block(env: &str, data: &Path) -> String {
+    format!(
+        "Bucketwarden is ready. Paste this, or run: . {}\n\n{env}\n\
+         Then: aws s3 cp README.md s3://datasets/first/README.md && aws s3 ls --recursive s3://datasets\n",
+        data.join("dev.env").display()
+    )
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let fresh = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        std::io::Write::write_all(&mut file, text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    };
+    write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
+    Ok(bytes)
+}
+
+/// As long as AWS's: 20 characters.
+fn random_key_id() -> anyhow::Result<String> {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let letters = random::<18>()?.map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
+    Ok(["BW"].into_iter().map(str::to_owned).chain(letters.map(String::from)).collect())
+}
+
+/// 256 bits; no character of it needs quoting in a shell.
+fn random_secret() -> anyhow::Result<String> {
+    Ok(URL_SAFE_NO_PAD.encode(random::<32>()?))
+}

@@ -1,0 +1,237 @@
+//! The configuration as a whole, section by section; who is believed and what is said in modules of their own.
+
+mod problems;
+mod sources;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::*;
+use crate::types::Role;
+
+const SECRET: &str = "dp3xT0pS3cr3tV4lue";
+const TOKEN: &str = "q8Zk2vN5rT7wXy1aB3cD6eF9gH0jK4mL";
+const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const UPSTREAM: &str = r#"
+[upstream]
+namespace = "ns1"
+region = "us-phoenix-1"
+bucket = "real"
+access_key_id = "AK1"
+secret_access_key = "dp3xT0pS3cr3tV4lue"
+"#;
+
+/// A minimal file with more lines after it.
+fn toml(more: &str) -> Result<Loaded, Problems> {
+    Config::from_toml(&format!("{UPSTREAM}{more}"), Path::new("/base"))
+}
+
+fn good(more: &str) -> Config {
+    toml(more).unwrap_or_else(|problems| panic!("{problems}")).config
+}
+
+/// The keys with a problem.
+fn bad(more: &str) -> Vec<String> {
+    toml(more).unwrap_err().iter().map(|problem| problem.key.clone()).collect()
+}
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Loads from a folder with these files and variables.
+fn load(file: Option<&str>, dot_env: Option<&str>, variables: &[(&str, &str)]) -> Result<Loaded, Problems> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("etc")).unwrap();
+    fs::write(dir.path().join("secret"), format!("{SECRET}\n")).unwrap();
+    fs::write(dir.path().join("etc/secret"), format!("etc-{SECRET}\r\n")).unwrap();
+    if let Some(text) = file {
+        fs::write(dir.path().join("etc/config.toml"), text).unwrap();
+    }
+    if let Some(text) = dot_env {
+        fs::write(dir.path().join(".env.local"), text).unwrap();
+    }
+    Config::load(&Sources {
+        file: file.map(|_| PathBuf::from("etc/config.toml")),
+        env: env(variables),
+        working_dir: dir.path().to_owned(),
+    })
+}
+
+const OCI: [(&str, &str); 5] = [
+    ("OCI_STORAGE_NAMESPACE", "envns"),
+    ("OCI_STORAGE_REGION", "us-ashburn-1"),
+    ("OCI_STORAGE_BUCKET", "envbucket"),
+    ("OCI_ACCESS_KEY_ID", "ENVAK"),
+    ("OCI_SECRET_ACCESS_KEY", SECRET),
+];
+
+#[test]
+fn a_minimal_file_has_every_default() {
+    let config = good("");
+    assert_eq!(config.server.listen, SocketAddr::from(([0, 0, 0, 0], 8080)));
+    assert_eq!(config.admin.listen, SocketAddr::from(([127, 0, 0, 1], 9090)));
+    assert_eq!(
+        config.upstream.endpoint,
+        "https://ns1.compat.objectstorage.us-phoenix-1.oci.customer-oci.com/"
+    );
+    assert_eq!(config.auth.regions, ["us-phoenix-1", "us-east-1"]);
+    assert_eq!(config.tiers, Tier::shipped());
+    assert_eq!(config.uri.bucket, "real");
+    assert_eq!(config.state, State::Redb("/base/state.redb".into()));
+    let names: Vec<_> = config.buckets.iter().map(|bucket| bucket.name.as_str()).collect();
+    assert_eq!(names, ["datasets", "models", "logs"]);
+}
+
+#[test]
+fn endpoints_follow_the_dialect() {
+    let upstream = |lines: &str| {
+        let text = format!(
+            "[upstream]\nbucket = \"b\"\naccess_key_id = \"AKI\"\nsecret_access_key = \"abcdefgh\"\n{lines}"
+        );
+        Config::from_toml(&text, Path::new("/base")).map(|loaded| loaded.config.upstream)
+    };
+    let derived = "https://ns1.compat.objectstorage.us-phoenix-1.oci.customer-oci.com/";
+    let native =
+        upstream("namespace = \"ns1\"\nendpoint = \"https://objectstorage.us-phoenix-1.oraclecloud.com\"")
+            .unwrap();
+    assert_eq!(native.endpoint, derived);
+    assert_eq!(native.region, "us-phoenix-1");
+    let with_path = "endpoint = \"https://objectstorage.us-phoenix-1.oraclecloud.com/n/ns1/b/x/o\"";
+    assert_eq!(upstream(with_path).unwrap().endpoint, derived);
+    let other_region = format!("region = \"us-ashburn-1\"\n{with_path}");
+    assert!(upstream(&other_region).unwrap_err().to_string().contains("another region"));
+    let overridden = upstream("region = \"us-phoenix-1\"\nendpoint = \"http://127.0.0.1:9000\"").unwrap();
+    assert_eq!(overridden.endpoint, "http://127.0.0.1:9000/");
+
+    let s3 = upstream("dialect = \"s3\"\nendpoint = \"https://s3.example.com\"").unwrap();
+    assert_eq!((s3.dialect, s3.region.as_str()), (Dialect::S3, "us-east-1"));
+    assert!(upstream("dialect = \"s3\"").unwrap_err().to_string().contains("upstream.endpoint: missing"));
+    assert!(upstream(&format!("dialect = \"s3\"\n{with_path}")).is_err());
+    assert!(upstream("dialect = \"s3\"\nendpoint = \"https://s3.example.com/bucket\"").is_err());
+}
+
+#[test]
+fn tiers_stand_on_the_shipped_default() {
+    let config = good(
+        "[tiers.default]\nburst = 9\n[tiers.premium]\nmax_storage = \"unlimited\"\n[tiers.lab]\nrequests_per_second = \"unlimited\"\nburst = 5\n",
+    );
+    let shipped = Tier::shipped_default();
+    assert_eq!(config.tiers["premium"], Tier { max_storage: Limit::Unlimited, ..shipped.clone() });
+    let lab = Tier { requests_per_second: Limit::Unlimited, burst: Limit::Unlimited, ..shipped };
+    assert_eq!(config.tiers["lab"], lab);
+    assert_eq!(
+        bad("[tiers.Gold]\nburst = 0\nmax_storage = -1\nupload_rate = \"fast\"\n"),
+        ["tiers.Gold", "tiers.Gold.burst", "tiers.Gold.max_storage", "tiers.Gold.upload_rate"]
+    );
+}
+
+#[test]
+fn buckets_never_share_a_key() {
+    let config = good(
+        "[[buckets]]\nname = \"runs\"\nprefix = \"runs/\"\nscope = \"job\"\n[[buckets]]\nname = \"whole\"\nview = \"platform\"\n",
+    );
+    assert_eq!(config.buckets[0].access, Access::ReadOnly);
+    assert!(!config.buckets[0].counts_towards_quota);
+    assert_eq!(config.buckets[1].kind, BucketKind::PlatformView);
+    let bucket = |name: &str, rest: &str| format!("[[buckets]]\nname = \"{name}\"\n{rest}\n");
+    let user = "prefix = \"data/{user_id}/\"";
+    assert_eq!(
+        bad(&(bucket("one", user) + &bucket("two", "prefix = \"data/\"\nscope = \"job\""))),
+        ["buckets[1].prefix"]
+    );
+    assert_eq!(
+        bad(&(bucket("one", user) + &bucket("one", "prefix = \"other/{user_id}/\""))),
+        ["buckets[1].name"]
+    );
+    for rest in ["", "prefix = \"data/\"", "prefix = \"/{user_id}/\"", "prefix = \"{user_id}/../\""] {
+        assert_eq!(bad(&bucket("one", rest)), ["buckets[0].prefix"], "{rest}");
+    }
+    assert_eq!(bad(&bucket("api", user)), ["buckets[0].name"]);
+    assert_eq!(bad(&bucket("one", &format!("{user}\nscope = \"job\""))), ["buckets[0].prefix"]);
+    assert_eq!(bad(&bucket("one", &format!("{user}\nview = \"platform\""))), ["buckets[0].prefix"]);
+    assert_eq!(bad("buckets = 5"), ["upstream.buckets"]);
+}
+
+#[test]
+fn users_and_keys_are_one_each() {
+    let user = |id: &str, key: &str, secret: &str| {
+        format!(
+            "[[users]]\nid = \"{id}\"\nrole = \"service\"\naccess_keys = [{{ id = \"{key}\", secret = \"{secret}\" }}]\n"
+        )
+    };
+    let config = good(&user("alice", "AK1", SECRET));
+    assert_eq!((config.users[0].role, config.users[0].tier.as_str()), (Role::Service, "default"));
+    assert_eq!(config.users[0].access_keys[0].secret.expose(), SECRET);
+    assert_eq!(bad(&(user("alice", "AK1", SECRET) + &user("alice", "AK2", SECRET))), ["users[1].id"]);
+    assert_eq!(
+        bad(&(user("alice", "AK1", SECRET) + &user("bob", "AK1", SECRET))),
+        ["users[1].access_keys[0].id"]
+    );
+    assert_eq!(bad(&user("alice", "AK1", "short")), ["users[0].access_keys[0].secret"]);
+    assert_eq!(bad(&user("alice", "AK1", "…")), ["users[0].access_keys[0].secret"]);
+}
+
+#[test]
+fn issuers_have_one_source_of_keys() {
+    let issuer = |rest: &str| format!("[[auth.jwt]]\nissuer = \"i\"\n{rest}\n");
+    assert_eq!(good(&issuer("jwks_url = \"http://127.0.0.1:1/jwks\"")).auth.jwt[0].user_claim, "sub");
+    assert_eq!(bad(&issuer("")), ["auth.jwt[0]"]);
+    assert_eq!(
+        bad(&issuer("jwks_url = \"https://x/j\"\nhs256_secret = \"0123456789abcdef\"")),
+        ["auth.jwt[0]"]
+    );
+    assert_eq!(bad(&issuer("jwks_url = \"http://login.example.com/j\"")), ["auth.jwt[0].jwks_url"]);
+    assert_eq!(
+        bad("[auth.sts]\nmax_duration = \"13h\"\ndefault_duration = \"1m\""),
+        ["auth.sts.max_duration", "auth.sts.default_duration"]
+    );
+    assert_eq!(good("[auth.sts]\nmax_duration = \"30m\"").auth.sts.default_duration, Duration::from_mins(30));
+}
+
+#[test]
+fn warnings_name_what_has_no_effect() {
+    let quiet = toml(&format!(
+        "[auth]\nmaster_key = \"{MASTER_KEY}\"\n[quota]\nrefusal_status = 429\n[tiers.default]\n"
+    ));
+    assert_eq!(quiet.unwrap().warnings, Vec::<String>::new());
+    let loud = toml(
+        "endpoint = \"http://storage.example.com\"\n[quota]\nrefusal_status = \"s3\"\n[tiers.default]\nburst = 5\n[state]\nurl = \"redis://cache\"\n[metrics]\nper_user_top = 3\n",
+    );
+    let warnings = loud.unwrap().warnings;
+    for start in [
+        "[quota]:",
+        "[tiers.*]:",
+        "[state]:",
+        "metrics.per_user_top:",
+        "upstream.endpoint:",
+        "auth.master_key:",
+    ] {
+        assert!(warnings.iter().any(|line| line.starts_with(start)), "{start} {warnings:?}");
+    }
+    assert_eq!(warnings.len(), 6);
+    assert!(warnings.iter().all(|line| !line.contains('\n')));
+}
+
+#[test]
+fn tls_files_are_read_and_matched() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["one", "two"] {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        fs::write(dir.path().join(format!("{name}.crt")), made.cert.pem()).unwrap();
+        fs::write(dir.path().join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+    }
+    let load = |cert: &str, key: &str| {
+        let text =
+            format!("{UPSTREAM}ca_file = \"{cert}\"\n[server.tls]\ncert = \"{cert}\"\nkey = \"{key}\"\n");
+        Config::from_toml(&text, dir.path())
+    };
+    assert_eq!(
+        load("one.crt", "one.key").unwrap().config.server.tls.unwrap().key,
+        dir.path().join("one.key")
+    );
+    let keys = |cert, key| load(cert, key).unwrap_err().iter().map(|p| p.key.clone()).collect::<Vec<_>>();
+    assert_eq!(keys("one.crt", "two.key"), ["server.tls.key"]);
+    assert_eq!(keys("one.key", "one.crt"), ["server.tls.cert", "server.tls.key", "upstream.ca_file"]);
+}

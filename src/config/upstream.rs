@@ -1,0 +1,259 @@
+//! `[upstream]`: where the real bucket is. In: the section. Out: an [`Upstream`] with its endpoint derived
+//! where OCI's naming says it all. A native OCI endpoint, which speaks no S3, is recognised by its host and
+//! turned into the S3 one.
+//! Follows <https://docs.oracle.com/en-us/iaas/Content/Object/Tasks/s3compatibleapi.htm>.
+
+use std::time::Duration;
+
+use http::Uri;
+
+use super::model::{Dialect, Native, PreviousKey, Upstream};
+use super::raw::{Layer, Value};
+use super::rules;
+use super::section::Section;
+
+const ORIGIN: &str = "http:// or https:// and a host, without path, query or credentials";
+
+pub(super) fn read(s: &Section) -> Option<Upstream> {
+    let dialect = s.or("dialect", "\"oci\" or \"s3\"", Dialect::Oci, |value| match value.text()? {
+        "oci" => Some(Dialect::Oci),
+        "s3" => Some(Dialect::S3),
+        _ => None,
+    });
+    let place = place(s, dialect);
+    let bucket = s.required("bucket", "the name of the real bucket", rules::upstream_bucket);
+    let access_key_id = access_key_id(s);
+    let secret_access_key = secret_access_key(s);
+    let ca_file = s.file("ca_file", rules::pem_certificates);
+    let connect_timeout = s.duration("connect_timeout", Duration::from_secs(3));
+    let first_byte_timeout = s.duration("first_byte_timeout", Duration::from_secs(30));
+    let slow_operation_timeout = s.duration("slow_operation_timeout", Duration::from_mins(5));
+    let idle_timeout = s.duration("idle_timeout", Duration::from_mins(1));
+    let previous = previous(&s.section("previous"));
+    let native = native(&s.section("native"), dialect, place.as_ref());
+
+    let Place { namespace, region, endpoint } = place?;
+    Some(Upstream {
+        dialect,
+        namespace,
+        region,
+        bucket: bucket?,
+        endpoint,
+        access_key_id: access_key_id?,
+        secret_access_key: secret_access_key?,
+        ca_file,
+        connect_timeout,
+        first_byte_timeout,
+        slow_operation_timeout,
+        idle_timeout,
+        previous,
+        native,
+    })
+}
+
+struct Place {
+    namespace: String,
+    region: String,
+    endpoint: Uri,
+}
+
+fn place(s: &Section, dialect: Dialect) -> Option<Place> {
+    let namespace = s.optional("namespace", "an OCI namespace (lower-case letters, digits, -)", rules::label);
+    let region = s.optional("region", "a region's name, such as us-phoenix-1", rules::label);
+    let endpoint = s.optional("endpoint", ORIGIN, endpoint);
+    let endpoint_is_wrong = s.says("endpoint") && endpoint.is_none();
+    match dialect {
+        Dialect::S3 => {
+            if endpoint.as_ref().is_some_and(|(_, host)| host.as_ref().is_some_and(|host| host.native)) {
+                s.problem(
+                    "endpoint",
+                    "expected an S3 endpoint; this one is OCI's native API (dialect \"oci\")",
+                );
+                return None;
+            }
+            if endpoint.is_none() && !endpoint_is_wrong {
+                s.missing("endpoint", &format!("{ORIGIN}: dialect \"s3\" has none of its own"));
+            }
+            let region = region.unwrap_or_else(|| "us-east-1".to_owned());
+            Some(Place { namespace: namespace.unwrap_or_default(), region, endpoint: endpoint?.0 })
+        }
+        Dialect::Oci => {
+            let host = endpoint.as_ref().and_then(|(_, host)| host.as_ref());
+            region_fits(s, region.as_deref(), host);
+            let region = region.or_else(|| host.map(|host| host.region.clone()));
+            let namespace = namespace.or_else(|| host.and_then(|host| host.namespace.clone()));
+            let native = host.is_some_and(|host| host.native);
+            let derive = native || endpoint.is_none();
+            if region.is_none() && !s.says("region") {
+                s.missing("region", "the region of the bucket, such as us-phoenix-1");
+            }
+            if derive && !endpoint_is_wrong && namespace.is_none() && !s.says("namespace") {
+                s.missing("namespace", "the OCI namespace of the bucket");
+            }
+            let region = region?;
+            match endpoint {
+                Some((uri, _)) if !native => {
+                    Some(Place { namespace: namespace.unwrap_or_default(), region, endpoint: uri })
+                }
+                Some(_) | None => {
+                    let namespace = namespace?;
+                    let host = format!("{namespace}.compat.objectstorage.{region}.oci.customer-oci.com");
+                    let endpoint = https(&host);
+                    Some(Place { namespace, region, endpoint })
+                }
+            }
+        }
+    }
+}
+
+/// A region said twice must be the same, unless a stronger source says otherwise than the platform's variable.
+fn region_fits(s: &Section, region: Option<&str>, host: Option<&OciHost>) {
+    let (Some(region), Some(host)) = (region, host) else {
+        return;
+    };
+    let layer = |key| s.place(key).map(|place| place.layer);
+    let overruled = layer("endpoint") <= Some(Layer::Oci) && layer("region") > layer("endpoint");
+    if region != host.region && !(host.native && overruled) {
+        s.problem("endpoint", "expected an endpoint in upstream.region; it names another region");
+    }
+}
+
+/// What an OCI host name says about itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct OciHost {
+    /// OCI's own API, not the S3 one.
+    native: bool,
+    namespace: Option<String>,
+    region: String,
+}
+
+/// An origin, or a native OCI URL, whose `/n/<namespace>/…` path is allowed.
+fn endpoint(value: &Value) -> Option<(Uri, Option<OciHost>)> {
+    let uri = rules::url(value)?;
+    let host = oci_host(&uri);
+    match &host {
+        Some(host) if host.native => {}
+        Some(_) | None => _ = rules::origin(value)?,
+    }
+    Some((uri, host))
+}
+
+fn oci_host(uri: &Uri) -> Option<OciHost> {
+    let host = uri.host()?.to_ascii_lowercase();
+    let labels = host.split('.').collect::<Vec<_>>();
+    let (native, namespace, region, domain) = match labels.as_slice() {
+        ["objectstorage", region, domain @ ..] => (true, None, *region, domain),
+        [namespace, "objectstorage", region, domain @ ..] => (true, Some(*namespace), *region, domain),
+        [namespace, "compat", "objectstorage", region, domain @ ..] => {
+            (false, Some(*namespace), *region, domain)
+        }
+        _ => return None,
+    };
+    // The realms' own domains: oraclecloud.com, oci.customer-oci.com, oraclegovcloud.com, oraclecloud8.com, …
+    let oracle = domain.iter().any(|label| label.starts_with("oracle") || *label == "customer-oci");
+    let in_path = || uri.path().strip_prefix("/n/").and_then(|rest| rest.split('/').next());
+    let namespace = namespace.or_else(in_path).filter(|text| rules::is_label(text)).map(str::to_owned);
+    (oracle && rules::is_label(region)).then(|| OciHost { native, namespace, region: region.to_owned() })
+}
+
+fn https(host: &str) -> Uri {
+    Uri::builder()
+        .scheme("https")
+        .authority(host)
+        .path_and_query("/")
+        .build()
+        .expect("labels were checked, so the host is one")
+}
+
+fn access_key_id(s: &Section) -> Option<String> {
+    let expected = "an access key id: 3 to 128 printable characters without space, /, comma or =";
+    s.required("access_key_id", expected, |value| {
+        let id = crate::types::AccessKeyId::parse(value.text()?)?;
+        Some(id.as_str().to_owned())
+    })
+}
+
+fn secret_access_key(s: &Section) -> Option<crate::types::Secret> {
+    if !s.says_secret("secret_access_key") {
+        s.missing("secret_access_key", "the secret of access_key_id, or secret_access_key_file");
+    }
+    s.secret("secret_access_key", rules::any_secret)
+}
+
+fn previous(s: &Section) -> Option<PreviousKey> {
+    if !s.is_given() {
+        return None;
+    }
+    let access_key_id = access_key_id(s);
+    let secret_access_key = secret_access_key(s);
+    Some(PreviousKey { access_key_id: access_key_id?, secret_access_key: secret_access_key? })
+}
+
+fn native(s: &Section, dialect: Dialect, place: Option<&Place>) -> Option<Native> {
+    if !s.is_given() {
+        return None;
+    }
+    if dialect == Dialect::S3 {
+        s.problem("", "expected upstream.dialect = \"oci\": only OCI has pre-authenticated requests");
+    }
+    let ocid = |kind: &'static str| {
+        move |value: &Value| value.text().filter(|text| text.starts_with(kind)).map(str::to_owned)
+    };
+    let tenancy = s.required("tenancy", "an OCID, ocid1.tenancy…", ocid("ocid1.tenancy"));
+    let user = s.required("user", "an OCID, ocid1.user…", ocid("ocid1.user"));
+    let fingerprint = s.required("fingerprint", "16 hex pairs with colons between", |value| {
+        let hex = |pair: &str| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
+        let text = value.text()?;
+        (text.split(':').count() == 16 && text.split(':').all(hex)).then(|| text.to_ascii_lowercase())
+    });
+    if !s.says("key_file") {
+        s.missing("key_file", "the private key of the OCI API key, PEM");
+    }
+    let key_file = s.file("key_file", rules::pem_private_key);
+    let max_expiry = s.duration("max_expiry", Duration::from_hours(7 * 24));
+    let given = s.optional("endpoint", ORIGIN, rules::origin);
+    if let Some(place) = place
+        && place.namespace.is_empty()
+    {
+        s.problem("", "expected upstream.namespace, which names the bucket to OCI's native API");
+    }
+    let derived = || place.map(|place| https(&format!("objectstorage.{}.oraclecloud.com", place.region)));
+    Some(Native {
+        tenancy: tenancy?,
+        user: user?,
+        fingerprint: fingerprint?,
+        key_file: key_file?,
+        max_expiry,
+        endpoint: given.or_else(derived)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oci_hosts_say_what_they_are() {
+        let host = |text: &str| oci_host(&text.parse().unwrap());
+        let native = |namespace: Option<&str>| {
+            Some(OciHost {
+                native: true,
+                namespace: namespace.map(str::to_owned),
+                region: "us-phoenix-1".into(),
+            })
+        };
+        assert_eq!(host("https://objectstorage.us-phoenix-1.oraclecloud.com"), native(None));
+        assert_eq!(host("https://objectstorage.us-phoenix-1.oraclecloud.com/n/ns1/b/x"), native(Some("ns1")));
+        assert_eq!(host("https://ns1.objectstorage.us-phoenix-1.oci.customer-oci.com"), native(Some("ns1")));
+        for compat in ["oci.customer-oci.com", "oraclecloud.com"] {
+            let found = host(&format!("https://ns1.compat.objectstorage.us-phoenix-1.{compat}")).unwrap();
+            assert!(!found.native);
+            assert_eq!(found.namespace.as_deref(), Some("ns1"));
+        }
+        for other in
+            ["https://objectstorage.example.com", "http://127.0.0.1:9000", "https://s3.amazonaws.com"]
+        {
+            assert_eq!(host(other), None, "{other}");
+        }
+    }
+}

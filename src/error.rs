@@ -1,0 +1,234 @@
+//! Every error a client can see. One table (`codes!`) says, for each S3 code, its HTTP status, its public
+//! text and who is to blame; `Error` adds what only this occurrence knows: a better text, extra elements,
+//! and a private cause that goes to the log and never to the client.
+//!
+//! Follows <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// Whose fault an error is: what an operator looks at first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Blame {
+    Client,
+    Gateway,
+    Upstream,
+}
+
+macro_rules! codes {
+    ($($name:ident $status:literal $blame:ident $text:literal;)*) => {
+        /// A code of the S3 error table.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Code { $($name),* }
+
+        impl Code {
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The code as it stands in `<Code>` and in logs.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name)),* }
+            }
+
+            pub fn status(self) -> StatusCode {
+                let number: u16 = match self { $(Self::$name => $status),* };
+                StatusCode::from_u16(number).expect("the table holds valid statuses")
+            }
+
+            pub fn blame(self) -> Blame {
+                match self { $(Self::$name => Blame::$blame),* }
+            }
+
+            fn text(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+
+            /// The code that an upstream's `<Code>` names, if the table has it.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $(stringify!($name) => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    // Who are you, and may you?
+    AccessDenied 403 Client "Access Denied";
+    AccessForbidden 403 Client "CORSResponse: CORS is not enabled for this bucket.";
+    AuthorizationHeaderMalformed 400 Client "The authorization header that you provided is not valid.";
+    AuthorizationQueryParametersError 400 Client "Error parsing the authorization query parameters.";
+    InvalidAccessKeyId 403 Client "The AWS Access Key Id you provided does not exist in our records.";
+    InvalidToken 401 Client "The provided token is malformed or otherwise not valid.";
+    RequestTimeTooSkewed 403 Client "The difference between the request time and the server's time is too large.";
+    SignatureDoesNotMatch 403 Client "The request signature we calculated does not match the signature you provided. Check your key and signing method.";
+
+    // The shape of a request
+    InvalidArgument 400 Client "Invalid Argument";
+    InvalidBucketName 400 Client "The specified bucket is not valid.";
+    InvalidRequest 400 Client "Invalid Request";
+    InvalidURI 400 Client "Couldn't parse the specified URI.";
+    KeyTooLongError 400 Client "Your key is too long";
+    MetadataTooLarge 400 Client "Your metadata headers exceed the maximum allowed metadata size";
+    MethodNotAllowed 405 Client "The specified method is not allowed against this resource.";
+    MissingContentLength 411 Client "You must provide the Content-Length HTTP header.";
+    NotImplemented 501 Client "A header or query you provided implies functionality that is not implemented.";
+    RequestHeaderSectionTooLarge 400 Client "Your request header section exceeds the maximum allowed size.";
+    UnexpectedContent 400 Client "This request does not support content";
+    ExpectationFailed 417 Client "The only expectation supported is 100-continue.";
+
+    // The body
+    BadDigest 400 Client "The Content-MD5 or checksum value that you specified did not match what the server received.";
+    EntityTooLarge 400 Client "Your proposed upload exceeds the maximum allowed object size.";
+    EntityTooSmall 400 Client "Your proposed upload is smaller than the minimum allowed object size.";
+    IncompleteBody 400 Client "You did not provide the number of bytes specified by the Content-Length HTTP header.";
+    InvalidDigest 400 Client "The Content-MD5 or checksum value that you specified is not valid.";
+    MalformedTrailerError 400 Client "The request contained trailing data that was not well-formed or did not conform to our published schema.";
+    MalformedXML 400 Client "The XML you provided was not well-formed or did not validate against our published schema";
+    MaxMessageLengthExceeded 400 Client "Your request was too big.";
+    RequestTimeout 400 Client "Your socket connection to the server was not read from or written to within the timeout period.";
+    XAmzContentSHA256Mismatch 400 Client "The provided 'x-amz-content-sha256' header does not match what was computed.";
+
+    // Buckets, objects, uploads
+    BucketAlreadyOwnedByYou 409 Client "Your previous request to create the named bucket succeeded and you already own it.";
+    BucketNotEmpty 409 Client "The bucket you tried to delete is not empty";
+    ConditionalRequestConflict 409 Client "A conflicting conditional operation is currently in progress against this resource. Try again.";
+    InvalidObjectState 403 Client "The operation is not valid for the object's storage class";
+    InvalidPart 400 Client "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.";
+    InvalidPartNumber 416 Client "The requested partnumber is not satisfiable";
+    InvalidPartOrder 400 Client "The list of parts was not in ascending order. Parts list must be specified in order by part number.";
+    InvalidRange 416 Client "The requested range is not satisfiable";
+    InvalidStorageClass 400 Client "The storage class you specified is not valid";
+    NoSuchBucket 404 Client "The specified bucket does not exist";
+    NoSuchKey 404 Client "The specified key does not exist.";
+    NoSuchUpload 404 Client "The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might have been aborted or completed.";
+    NoSuchVersion 404 Client "The version ID specified in the request does not match an existing version.";
+    OperationAborted 409 Client "A conflicting conditional operation is currently in progress against this resource. Try again.";
+    PreconditionFailed 412 Client "At least one of the preconditions you specified did not hold.";
+    RestoreAlreadyInProgress 409 Client "Object restore is already in progress";
+
+    // S3's "there is none" for bucket settings that nobody made
+    NoSuchBucketPolicy 404 Client "The bucket policy does not exist";
+    NoSuchCORSConfiguration 404 Client "The CORS configuration does not exist";
+    NoSuchLifecycleConfiguration 404 Client "The lifecycle configuration does not exist";
+    NoSuchPublicAccessBlockConfiguration 404 Client "The public access block configuration was not found";
+    NoSuchTagSet 404 Client "The TagSet does not exist";
+    NoSuchWebsiteConfiguration 404 Client "The specified bucket does not have a website configuration";
+    ObjectLockConfigurationNotFoundError 404 Client "Object Lock configuration does not exist for this bucket";
+    OwnershipControlsNotFoundError 404 Client "The bucket ownership controls were not found";
+    ReplicationConfigurationNotFoundError 404 Client "The replication configuration was not found";
+    ServerSideEncryptionConfigurationNotFoundError 404 Client "The server side encryption configuration was not found";
+
+    // Load and faults
+    InternalError 500 Gateway "We encountered an internal error. Please try again.";
+    BadGateway 502 Upstream "The storage behind this gateway gave no usable answer. Please try again.";
+    ServiceUnavailable 503 Upstream "Service is unable to handle request.";
+    GatewayTimeout 504 Upstream "The storage behind this gateway did not answer in time. Please try again.";
+    SlowDown 503 Client "Please reduce your request rate.";
+}
+
+/// An error on its way to a client.
+#[derive(Debug)]
+pub struct Error {
+    pub code: Code,
+    message: Option<Cow<'static, str>>,
+    /// Elements after `Message`, as AWS adds them to some codes (`Region`, `HeadersNotSigned`, …).
+    details: Vec<(&'static str, String)>,
+    retry_after: Option<Duration>,
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    pub fn new(code: Code) -> Self {
+        Self { code, message: None, details: Vec::new(), retry_after: None, cause: None }
+    }
+
+    /// Replaces the table's text. What is said here reaches the client.
+    #[must_use]
+    pub fn say(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.message = Some(message.into());
+        self
+    }
+
+    /// Adds an element to the XML answer.
+    #[must_use]
+    pub fn detail(mut self, element: &'static str, value: impl Into<String>) -> Self {
+        self.details.push((element, value.into()));
+        self
+    }
+
+    /// Keeps the reason for the log; the client never sees it.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    pub fn message(&self) -> &str {
+        self.message.as_deref().unwrap_or_else(|| self.code.text())
+    }
+
+    pub fn details(&self) -> &[(&'static str, String)] {
+        &self.details
+    }
+
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        self.retry_after.map(|wait| wait.as_secs().max(1))
+    }
+
+    pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync)> {
+        self.cause.as_deref()
+    }
+}
+
+impl From<Code> for Error {
+    fn from(code: Code) -> Self {
+        Self::new(code)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message())?;
+        match &self.cause {
+            Some(cause) => write!(f, " ({cause})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_an_error_with_a_text() {
+        for &code in Code::ALL {
+            assert!(code.status().is_client_error() || code.status().is_server_error(), "{code:?}");
+            assert!(!code.text().is_empty(), "{code:?}");
+            assert_eq!(Code::from_name(code.as_str()), Some(code));
+        }
+    }
+
+    #[test]
+    fn the_cause_is_for_the_log_only() {
+        let error = Error::new(Code::BadGateway).because("connect to 10.0.0.7 refused");
+        assert!(!error.message().contains("10.0.0.7"));
+        assert!(error.to_string().contains("10.0.0.7"));
+    }
+}

@@ -1,0 +1,104 @@
+//! `DeleteObjects`: the client's list is parsed, each key judged and mapped, and a new list written for the
+//! upstream, with the integrity header it wants. A key that is none fails alone; the others are deleted.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderName, HeaderValue, Method};
+use md5::{Digest as _, Md5};
+use std::time::Instant;
+
+use super::answer::Answer;
+use super::settle::Record;
+use super::{Ask, Gateway};
+use crate::error::{Code, Error, Result};
+use crate::keymap::UpstreamTarget;
+use crate::s3::operation::client_key;
+use crate::s3::xml::{self, DeleteObject, DeleteOutcome, DeleteResult};
+use crate::upstream;
+
+impl Gateway {
+    pub(super) async fn delete_objects(
+        &self,
+        ask: Ask<'_>,
+        document: &str,
+        record: &mut Record,
+    ) -> Result<Answer> {
+        require_integrity(&ask)?;
+        let delete = xml::parse_delete(document)?;
+        let mut results = Vec::with_capacity(delete.objects.len());
+        let mut mapped: Vec<(UpstreamTarget, &DeleteObject)> = Vec::with_capacity(delete.objects.len());
+        for object in &delete.objects {
+            match target(&ask, object) {
+                Ok(target) => mapped.push((target, object)),
+                Err(error) => results.push(failed(object.key.clone(), object.version_id.clone(), &error)),
+            }
+        }
+        if !mapped.is_empty() {
+            let document =
+                xml::write_delete(mapped.iter().map(|(target, object)| (target.key.as_str(), *object)));
+            for mut result in self.delete_upstream(&ask, document, record).await? {
+                let key = ask.grant.scope().unmap(&result.key).map(str::to_owned).ok_or_else(|| {
+                    Error::new(Code::BadGateway)
+                        .because("the upstream deleted a key that it was not asked to")
+                })?;
+                result.key = key;
+                if let DeleteOutcome::Failed { code, message } = &mut result.outcome {
+                    let error = upstream::translate_named(code, message);
+                    (*code, *message) = (error.code.as_str().to_owned(), error.message().to_owned());
+                }
+                results.push(result);
+            }
+        }
+        Ok(Answer::xml(xml::write_delete_result(&results, delete.quiet)))
+    }
+
+    async fn delete_upstream(
+        &self,
+        ask: &Ask<'_>,
+        document: String,
+        record: &mut Record,
+    ) -> Result<Vec<DeleteResult>> {
+        let digest = STANDARD.encode(Md5::digest(document.as_bytes()));
+        let call = self
+            .upstream
+            .bucket_call(ask.request.operation, Method::POST)
+            .query("delete", "")
+            .header(HeaderName::from_static("content-md5"), HeaderValue::from_str(&digest).expect("base64"))
+            .header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        let started = Instant::now();
+        let answered = self.upstream.send_document(call, document.into(), ask.now).await;
+        self.note_upstream(started, &answered, record);
+        xml::parse_delete_result(&upstream::read_document(answered?).await?)
+    }
+}
+
+fn target(ask: &Ask<'_>, object: &DeleteObject) -> Result<UpstreamTarget> {
+    if !object.conditions.is_empty() {
+        // An upstream that does not know the condition would delete without it.
+        return Err(Code::NotImplemented.into());
+    }
+    ask.grant.target(&client_key(object.key.clone())?)
+}
+
+fn failed(key: String, version_id: Option<String>, error: &Error) -> DeleteResult {
+    let outcome = DeleteOutcome::Failed { code: error.code.as_str().into(), message: error.message().into() };
+    DeleteResult { key, version_id, outcome }
+}
+
+/// S3 deletes no list whose integrity it cannot check.
+fn require_integrity(ask: &Ask<'_>) -> Result<()> {
+    let headers = ask.headers;
+    let checksum = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with("x-amz-checksum-")
+            && name != "x-amz-checksum-algorithm"
+            && name != "x-amz-checksum-type"
+    };
+    let promised = headers.contains_key("content-md5")
+        || headers.contains_key("x-amz-trailer")
+        || headers.keys().any(checksum);
+    if promised {
+        return Ok(());
+    }
+    Err(Error::new(Code::InvalidRequest).say("Missing required header for this request: Content-MD5"))
+}

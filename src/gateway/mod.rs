@@ -1,0 +1,438 @@
+//! The corridor: one straight line from a request's head to its answer, through rooms that do not know each
+//! other. Parse, authenticate, authorise and map, then the one function of the operation's family, which
+//! builds the upstream call and rewrites what comes back. The body is wrapped, never held. Errors become
+//! answers in one place, here; what a request did is told once, by its `Record`.
+
+mod answer;
+mod batch;
+mod copy;
+mod keep_alive;
+mod listing;
+mod local;
+mod multipart;
+mod object;
+mod presigned;
+mod settle;
+mod token;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::FutureExt as _;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use hyper::body::Incoming;
+
+use crate::access::{self, Grant};
+use crate::auth::Authenticator;
+use crate::body::download::Download;
+use crate::body::plan::UploadPlan;
+use crate::body::small;
+use crate::config::{self, BucketKind, Config};
+use crate::error::{Code, Error, Result};
+use crate::keymap::UriScheme;
+use crate::metrics::Throttle;
+use crate::s3::operation::{self, BodyKind, Operation, Target};
+use crate::s3::query::Query;
+use crate::s3::{uri, xml};
+use crate::sigv4::verify::{Head, VerifiedPayload};
+use crate::types::{BucketName, Caller, ClientKey, RequestId};
+use crate::upstream::{self, Call, Upstream};
+use answer::{Answer, Content, Stream};
+use keep_alive::SlowOperations;
+pub use settle::Instruments;
+use settle::Record;
+use token::{Context, Tokens};
+
+/// The body of every answer.
+pub type ResponseBody = Download<Stream, Record>;
+
+pub struct Gateway {
+    authenticator: Authenticator,
+    buckets: HashMap<BucketName, config::Bucket>,
+    /// In the order of the configuration, as `ListBuckets` shows them.
+    bucket_names: Vec<BucketName>,
+    /// Shared with operations that outlive their client.
+    upstream: Arc<Upstream>,
+    slow_operations: SlowOperations,
+    tokens: Tokens,
+    uri_scheme: Option<UriScheme>,
+    public_url: Option<Uri>,
+    virtual_host_suffix: Option<String>,
+    region: String,
+    body_idle_timeout: Duration,
+    max_in_flight: usize,
+    instruments: Instruments,
+    plus: listing::PlusHabit,
+}
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    pub ip: IpAddr,
+    pub tls: bool,
+}
+
+/// A request that is known to be somebody's and allowed: what the operations work on.
+struct Ask<'a> {
+    parts: &'a Parts,
+    /// The client's headers, and those that a presigned URL carries in its query.
+    headers: &'a HeaderMap,
+    request: &'a operation::Request<'a>,
+    caller: &'a Caller,
+    grant: Grant,
+    peer: Peer,
+    request_id: RequestId,
+    now: SystemTime,
+}
+
+impl Ask<'_> {
+    fn bucket(&self) -> &BucketName {
+        self.request.bucket()
+    }
+
+    fn key(&self) -> &ClientKey {
+        self.request.key()
+    }
+
+    fn param(&self, name: &str) -> Option<&str> {
+        self.request.query.get(name)
+    }
+
+    /// Binds a token to this caller, bucket and whatever else it must not be used for.
+    fn context(&self, parts: &[&str]) -> Context {
+        Context::new(&self.caller.user, self.bucket(), parts)
+    }
+}
+
+impl Gateway {
+    pub fn new(config: &Config, instruments: Instruments) -> anyhow::Result<Self> {
+        // A platform view is none of the buckets yet; the configuration warns of it.
+        let buckets: Vec<_> =
+            config.buckets.iter().filter(|bucket| bucket.kind != BucketKind::PlatformView).cloned().collect();
+        let tokens = match &config.auth.master_key {
+            Some(key) => Tokens::new(key.expose()),
+            None => Tokens::new(config.upstream.secret_access_key.expose().as_bytes()),
+        };
+        let uri_scheme = config
+            .uri
+            .enabled
+            .then(|| UriScheme { scheme: config.uri.scheme.clone(), bucket: config.uri.bucket.clone() });
+        Ok(Self {
+            authenticator: Authenticator::new(config),
+            bucket_names: buckets.iter().map(|bucket| bucket.name.clone()).collect(),
+            buckets: buckets.into_iter().map(|bucket| (bucket.name.clone(), bucket)).collect(),
+            upstream: Arc::new(Upstream::new(&config.upstream, instruments.metrics.clone())?),
+            slow_operations: SlowOperations::new(
+                config.server.max_in_flight,
+                config.upstream.slow_operation_timeout,
+            ),
+            tokens,
+            uri_scheme,
+            public_url: config.server.public_url.clone(),
+            virtual_host_suffix: config.server.virtual_host_suffix.clone(),
+            region: config.upstream.region.clone(),
+            body_idle_timeout: config.server.body_idle_timeout,
+            max_in_flight: config.server.max_in_flight,
+            instruments,
+            plus: listing::PlusHabit::default(),
+        })
+    }
+
+    /// Answers one request. Dropping the future, as hyper does when the client goes, cancels what is under way.
+    pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<ResponseBody> {
+        let now = crate::now();
+        let (parts, body) = request.into_parts();
+        let mut record =
+            Record::open(self.instruments.clone(), peer.ip, parts.headers.get(header::USER_AGENT).cloned());
+        let served =
+            std::panic::AssertUnwindSafe(self.serve(&parts, body, peer, now, &mut record)).catch_unwind();
+        let answer = served
+            .await
+            .unwrap_or_else(|_| Err(Error::new(Code::InternalError).because("a handler panicked")));
+        respond(answer, &parts, self.upstream.idle_timeout(), record)
+    }
+
+    async fn serve(
+        &self,
+        parts: &Parts,
+        body: Incoming,
+        peer: Peer,
+        now: SystemTime,
+        record: &mut Record,
+    ) -> Result<Answer> {
+        self.check_load()?;
+        check_http(parts)?;
+        let query = Query::parse(parts.uri.query().unwrap_or(""))?;
+        let target = Target::parse(parts.uri.path(), self.host_bucket(parts))?;
+        record.bucket.clone_from(&target.bucket);
+        record.key.clone_from(&target.key);
+        let headers = presigned::headers(&parts.headers, &query)?;
+        let is_copy = headers.contains_key("x-amz-copy-source");
+        let request = operation::Request::new(&parts.method, target, query, is_copy)?;
+        record.operation = Some(request.operation);
+
+        let head = Head {
+            method: parts.method.as_str(),
+            raw_path: parts.uri.path(),
+            query: &request.query,
+            headers: &parts.headers,
+        };
+        let (caller, payload) = self.authenticator.authenticate(head, now).inspect_err(|error| {
+            self.instruments.metrics.auth_failure(error.code);
+        })?;
+        let caller = &*record.caller.insert(caller);
+
+        let Some(bucket) = &request.target.bucket else {
+            return Ok(self.list_buckets(caller));
+        };
+        if request.operation == Operation::CreateBucket {
+            return Err(if self.buckets.contains_key(bucket) {
+                Code::BucketAlreadyOwnedByYou.into()
+            } else {
+                Code::AccessDenied.into()
+            });
+        }
+        let bucket = self.buckets.get(bucket).ok_or(Code::NoSuchBucket)?;
+        let grant = access::authorise(caller, request.operation, bucket)?;
+        let caller = caller.clone();
+        upstream::headers::refuse_unimplemented(request.operation, &headers)?;
+        let ask = Ask {
+            parts,
+            headers: &headers,
+            request: &request,
+            caller: &caller,
+            grant,
+            peer,
+            request_id: record.id,
+            now,
+        };
+        self.dispatch(ask, payload, body, record).await
+    }
+
+    async fn dispatch(
+        &self,
+        ask: Ask<'_>,
+        payload: VerifiedPayload,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<Answer> {
+        // Boxed: a request's future is moved about before it runs, and would be as large as the largest of these.
+        match ask.request.operation {
+            Operation::ListBuckets | Operation::CreateBucket => {
+                unreachable!("answered before a bucket is needed")
+            }
+            Operation::HeadBucket => Ok(self.head_bucket()),
+            Operation::GetBucketLocation => Ok(self.bucket_location()),
+            Operation::GetBucketVersioning => self.bucket_versioning(&ask, record).await,
+            Operation::GetBucketSetting(setting) => local::absent_setting(setting),
+            Operation::GetBucketAcl => Ok(local::private_acl(ask.caller)),
+            Operation::PutBucketAcl => {
+                let document = self.read_document(&ask, payload, body, record).await?;
+                local::accept_private_acl(&ask, &document)
+            }
+            Operation::GetObjectAcl => Box::pin(self.object_acl(ask, record)).await,
+            Operation::PutObjectAcl => {
+                let document = self.read_document(&ask, payload, body, record).await?;
+                Box::pin(self.put_object_acl(ask, &document, record)).await
+            }
+            Operation::ListObjects | Operation::ListObjectsV2 => {
+                Box::pin(self.list_objects(ask, record)).await
+            }
+            Operation::ListObjectVersions => Box::pin(self.list_versions(ask, record)).await,
+            Operation::ListMultipartUploads => Box::pin(self.list_uploads(ask, record)).await,
+            Operation::GetObject | Operation::HeadObject => Box::pin(self.get_object(ask, record)).await,
+            Operation::GetObjectAttributes => Box::pin(self.object_attributes(ask, record)).await,
+            Operation::PutObject | Operation::UploadPart => {
+                Box::pin(self.upload(ask, payload, body, record)).await
+            }
+            Operation::DeleteObject => Box::pin(self.delete_object(ask, record)).await,
+            Operation::DeleteObjects => {
+                let document = self.read_document(&ask, payload, body, record).await?;
+                Box::pin(self.delete_objects(ask, &document, record)).await
+            }
+            Operation::RestoreObject => {
+                let document = self.read_document(&ask, payload, body, record).await?;
+                Box::pin(self.restore_object(ask, &document, record)).await
+            }
+            Operation::CopyObject | Operation::UploadPartCopy => Box::pin(self.copy(ask, record)).await,
+            Operation::CreateMultipartUpload => Box::pin(self.create_upload(ask, record)).await,
+            Operation::CompleteMultipartUpload => {
+                let document = self.read_document(&ask, payload, body, record).await?;
+                Box::pin(self.complete_upload(ask, &document, record)).await
+            }
+            Operation::AbortMultipartUpload => Box::pin(self.abort_upload(ask, record)).await,
+            Operation::ListParts => Box::pin(self.list_parts(ask, record)).await,
+        }
+    }
+
+    /// More requests than the gateway is set to carry are turned away at once, at the price of a head.
+    fn check_load(&self) -> Result<()> {
+        let in_flight = usize::try_from(self.instruments.metrics.in_flight_requests.get()).unwrap_or(0);
+        if in_flight > self.max_in_flight {
+            self.instruments.metrics.throttled(Throttle::InFlight);
+            return Err(Error::new(Code::SlowDown).retry_after(Duration::from_secs(1)));
+        }
+        Ok(())
+    }
+
+    /// The bucket that a virtual-hosted `Host` names: `<bucket>.<virtual_host_suffix>`.
+    fn host_bucket<'p>(&self, parts: &'p Parts) -> Option<&'p str> {
+        let suffix = self.virtual_host_suffix.as_deref()?;
+        let host = parts.headers.get(header::HOST)?.to_str().ok()?;
+        let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let at = host.len().checked_sub(suffix.len())?;
+        let (bucket, rest) = (host.get(..at)?, host.get(at..)?);
+        rest.eq_ignore_ascii_case(suffix).then(|| bucket.strip_suffix('.'))?
+    }
+
+    /// A small body, whole, verified, and bounded by what its operation may need.
+    async fn read_document(
+        &self,
+        ask: &Ask<'_>,
+        payload: VerifiedPayload,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<String> {
+        let BodyKind::Document(cap) = ask.request.operation.body() else {
+            return Ok(String::new());
+        };
+        let headers = ask.headers;
+        let plan = match ask.request.operation {
+            Operation::CompleteMultipartUpload => UploadPlan::for_complete(headers, payload.into_inner())?,
+            _ => UploadPlan::for_small(headers, payload.into_inner())?,
+        };
+        let document = small::read_small(body, plan, cap, self.body_idle_timeout).await?;
+        record.document_bytes = u64::try_from(document.len()).expect("a length fits");
+        String::from_utf8(document.into()).map_err(|_| Code::MalformedXML.into())
+    }
+
+    /// Sends a bodyless call and notes how long the upstream took.
+    async fn forward(&self, call: Call, ask: &Ask<'_>, record: &mut Record) -> Result<Response<Incoming>> {
+        let started = Instant::now();
+        let answered = self.upstream.send(call, ask.now).await;
+        self.note_upstream(started, &answered, record);
+        answered
+    }
+
+    fn note_upstream<B>(&self, started: Instant, answered: &Result<Response<B>>, record: &mut Record) {
+        record.upstream = Some(started.elapsed());
+        if answered.as_ref().is_err_and(|error| error.code == Code::SlowDown) {
+            self.instruments.metrics.throttled(Throttle::Upstream);
+        }
+    }
+
+    /// `x-bucketwarden-uri`: the platform's name of an object, for its owner.
+    fn platform_uri_header(&self, ask: &Ask<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let (Some(scheme), Ok(target)) = (&self.uri_scheme, ask.grant.target(ask.key())) {
+            let uri =
+                HeaderValue::try_from(scheme.uri(&target)).expect("percent-encoded text is printable ASCII");
+            headers.insert("x-bucketwarden-uri", uri);
+        }
+        headers
+    }
+
+    /// Waits for operations that go on without their clients.
+    pub async fn finish(&self) {
+        self.slow_operations.finish().await;
+    }
+
+    /// The URL at which this caller's client finds an object, for `Location` elements.
+    fn location(&self, ask: &Ask<'_>) -> String {
+        let key = uri::encode_path(ask.key().as_str());
+        if let Some(url) = &self.public_url {
+            return format!("{}/{}/{key}", url.to_string().trim_end_matches('/'), ask.bucket());
+        }
+        let host =
+            ask.parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let scheme = if ask.peer.tls { "https" } else { "http" };
+        match self.host_bucket(ask.parts) {
+            Some(_) => format!("{scheme}://{host}/{key}"),
+            None => format!("{scheme}://{host}/{}/{key}", ask.bucket()),
+        }
+    }
+}
+
+/// What hyper lets through and S3 does not.
+fn check_http(parts: &Parts) -> Result<()> {
+    let bad = |text: &'static str| Err(Error::new(Code::InvalidRequest).say(text));
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => {
+            let foreign = parts
+                .uri
+                .authority()
+                .is_some_and(|authority| authority.as_str().as_bytes() != host.as_bytes());
+            if foreign {
+                return bad("The request names another host than its Host header.");
+            }
+        }
+        (None, _) => return bad("Missing required header for this request: Host"),
+        (Some(_), Some(_)) => return bad("More than one Host header."),
+    }
+    if parts.method == Method::CONNECT {
+        return Err(Code::MethodNotAllowed.into());
+    }
+    match parts.headers.get(header::EXPECT) {
+        Some(expect) if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Err(Code::ExpectationFailed.into())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The one place where an answer, or an error, becomes a response.
+fn respond(
+    answer: Result<Answer>,
+    parts: &Parts,
+    stream_idle: Duration,
+    mut record: Record,
+) -> Response<ResponseBody> {
+    let mut answer = match answer {
+        Ok(answer) => {
+            record.answered(answer.status);
+            answer
+        }
+        Err(error) => {
+            record.refused(&error);
+            error_answer(&error, parts, record.id)
+        }
+    };
+    answer.headers.insert("x-amz-request-id", HeaderValue::from_str(record.id.as_str()).expect("hex digits"));
+    answer.headers.insert(header::SERVER, HeaderValue::from_static("Bucketwarden"));
+    let body = match answer.content {
+        Content::Empty => Download::empty(record),
+        Content::Document(document) => Download::whole(document, record),
+        Content::Stream(stream) => {
+            let idle = match &stream {
+                Stream::Upstream(_) => stream_idle,
+                Stream::Trickle(_) => keep_alive::SILENCE,
+            };
+            Download::stream(stream, idle, record)
+        }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    response
+}
+
+fn error_answer(error: &Error, parts: &Parts, request_id: RequestId) -> Answer {
+    // A HEAD has no body to say the code in.
+    let mut answer = if parts.method == Method::HEAD {
+        Answer::empty(error.status())
+            .header("x-amz-error-code", HeaderValue::from_static(error.code.as_str()))
+    } else {
+        Answer::document(error.status(), xml::write_error(error, parts.uri.path(), request_id.as_str()))
+    };
+    if let Some(seconds) = error.retry_after_secs() {
+        answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if error.status() == StatusCode::UNAUTHORIZED {
+        answer.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
+}

@@ -1,0 +1,82 @@
+//! Bucketwarden: a streaming S3 gateway that gives every user of a platform a private corner of one bucket.
+//! This page is the map. *The head is judged, the body only flows.*
+//!
+//! # The life of a request
+//!
+//! 1. [`server`] accepts a connection, within its limits, and times what the client does.
+//! 2. [`gateway`] opens a record of the request, which tells metrics and access log how it ended, and walks
+//!    the head through rooms that do not know each other. Each returns a value that only it can make:
+//!    - **parse**, [`s3::operation`]: method, path and query become one closed `Operation` with bucket and key;
+//!    - **authenticate**, [`auth`] on [`sigv4::verify`]: a `Caller` and a `VerifiedPayload`;
+//!    - **authorise**, [`access`]: a `Grant`, which holds the caller's scope in the real bucket;
+//!    - **map**, [`keymap`]: an `UpstreamTarget`, the real key. This file alone adds and removes prefixes.
+//! 3. The operation's family in `gateway` (`object`, `listing`, `copy`, `multipart`, `batch`, `local`) builds
+//!    the upstream call. A body is wrapped, never held: [`body::upload`] decodes it, checks it, and keeps its
+//!    last slice back until everything promised about it was found true.
+//! 4. [`upstream`] signs the call with the gateway's own key, sends it, retries what may be retried, and turns
+//!    refusals into errors that a client may see.
+//! 5. Documents are written anew with virtual names ([`s3::xml`]), headers pass an allow-list
+//!    ([`upstream::headers`]), and the answer's body streams through [`body::download`].
+//!
+//! What a request holds at most of an object: three reads, of 64 KiB each, or of 256 KiB while a stream has
+//! proven fast ([`io`]): one being filled, one on its way (held back, for an upload), one being written.
+//!
+//! # The floors
+//!
+//! Imports go to lower floors only; `tests/architecture.rs` has this as data.
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | 0 | [`types`], [`error`] |
+//! | 1 | [`s3`], [`sigv4`]: pure, no async, no I/O, no clock |
+//! | 2 | [`config`], [`tls`], [`metrics`], [`access_log`], [`body`], [`io`] |
+//! | 4 | [`auth`], [`access`], [`keymap`] |
+//! | 5 | [`upstream`] |
+//! | 6 | [`gateway`] |
+//! | 7 | [`server`], [`admin`], [`dev_store`] |
+//! | 8 | [`cli`], [`app`] |
+//!
+//! # Where do I look for…
+//!
+//! | … | there |
+//! |---|---|
+//! | an error code, its status and text | [`error`] |
+//! | which operations exist | [`s3::operation`] |
+//! | what is covered by a signature | [`sigv4::canonical`] |
+//! | who may do what | [`access`] |
+//! | which headers cross | [`upstream::headers`] |
+//! | what an upstream's error becomes | `upstream::errors` |
+//! | page tokens and upload ids | `gateway::token` |
+//! | time limits of clients, of the upstream | `server::connection`, `upstream::watch` |
+//! | configuration keys, defaults, checks | [`config`], `config.toml.example` |
+//! | the store behind `bucketwarden dev` | [`dev_store`] |
+
+pub mod access;
+pub mod access_log;
+pub mod admin;
+pub mod app;
+pub mod auth;
+pub mod body;
+pub mod cli;
+pub mod config;
+pub mod dev_store;
+pub mod error;
+pub mod gateway;
+pub mod io;
+pub mod keymap;
+pub mod metrics;
+pub mod s3;
+pub mod server;
+pub mod sigv4;
+pub mod tls;
+pub mod types;
+pub mod upstream;
+
+/// The commit this was built from.
+pub const COMMIT: &str = env!("BUCKETWARDEN_COMMIT");
+
+/// The wall clock, read once per request and at the edges.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+pub fn now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

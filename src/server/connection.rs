@@ -1,0 +1,339 @@
+//! One client connection: its timeouts, and the phases that decide which of them counts. A head must come
+//! within `header_timeout` of its first byte (of the accept, for the first one), the next request within
+//! `idle_timeout`, and a client that takes nothing of its answer for `idle_timeout` is cut. While a request is
+//! being served, the body adapters watch the client's sending; nothing here does.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    pub header: Duration,
+    pub idle: Duration,
+}
+
+/// Whether a request is between its head and the end of its answer, and since when none is; and what of the
+/// answer waits to be written. Shared by a connection's stream and its service.
+#[derive(Clone)]
+pub(super) struct Busy(Arc<Shared>);
+
+struct Shared {
+    work: Mutex<Work>,
+    unwritten: Unwritten,
+}
+
+#[derive(Clone, Copy)]
+enum Work {
+    Request,
+    NoneSince(Instant),
+}
+
+impl Busy {
+    pub(super) fn new() -> Self {
+        let work = Mutex::new(Work::NoneSince(Instant::now()));
+        Self(Arc::new(Shared { work, unwritten: Unwritten::default() }))
+    }
+
+    /// A request begins; it ends when the guard goes.
+    pub(super) fn begin(&self) -> BusyGuard {
+        *self.work() = Work::Request;
+        self.0.unwritten.clear();
+        BusyGuard(self.clone())
+    }
+
+    /// Never contended: stream and service are polled by one task.
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.0.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct BusyGuard(Busy);
+
+impl Drop for BusyGuard {
+    fn drop(&mut self) {
+        *self.0.work() = Work::NoneSince(Instant::now());
+    }
+}
+
+/// Bytes of an answer's body that hyper has and the socket has not. Heads and chunk framing are written without
+/// being counted, so the count may be a little low; it is never too high for long.
+#[derive(Default)]
+struct Unwritten {
+    bytes: AtomicUsize,
+    body: AtomicWaker,
+}
+
+impl Unwritten {
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
+    fn written(&self, bytes: usize) {
+        let before = self.bytes.load(Ordering::Relaxed);
+        if before > 0 {
+            self.bytes.store(before.saturating_sub(bytes), Ordering::Relaxed);
+            if before <= bytes {
+                self.body.wake();
+            }
+        }
+    }
+
+    /// Whether there are any; if so, the body is woken when there are none.
+    fn is_pending(&self, cx: &Context<'_>) -> bool {
+        let pending = self.bytes.load(Ordering::Relaxed) > 0;
+        if pending {
+            self.body.register(cx.waker());
+        }
+        pending
+    }
+}
+
+/// What the connection waits for from its client.
+enum Waiting {
+    /// The rest of a head, since then.
+    Head(Instant),
+    /// The first byte of the next head, since then.
+    Next(Instant),
+    /// Nothing: a request is being served.
+    Served,
+}
+
+/// A client's stream that gives up on a client that is too slow.
+pub(super) struct ClientStream<S> {
+    inner: S,
+    timeouts: Timeouts,
+    busy: Busy,
+    waiting: Waiting,
+    read_timer: Timer,
+    write_timer: Timer,
+    write_blocked_since: Option<Instant>,
+}
+
+impl<S> ClientStream<S> {
+    pub(super) fn new(inner: S, timeouts: Timeouts, busy: Busy) -> Self {
+        Self {
+            inner,
+            timeouts,
+            busy,
+            waiting: Waiting::Head(Instant::now()),
+            read_timer: Timer::default(),
+            write_timer: Timer::default(),
+            write_blocked_since: None,
+        }
+    }
+
+    /// Follows the service from one request to the next.
+    fn follow(&mut self) {
+        let work = *self.busy.work();
+        match (&self.waiting, work) {
+            (Waiting::Head(_) | Waiting::Next(_), Work::Request) => self.waiting = Waiting::Served,
+            (Waiting::Served, Work::NoneSince(since)) => self.waiting = Waiting::Next(since),
+            (Waiting::Head(_) | Waiting::Next(_), Work::NoneSince(_)) | (Waiting::Served, Work::Request) => {}
+        }
+    }
+
+    fn read_deadline(&self) -> Instant {
+        match self.waiting {
+            Waiting::Head(since) => since + self.timeouts.header,
+            Waiting::Next(since) => since + self.timeouts.idle,
+            // Nobody polls again when the answer has ended: look then whether it has.
+            Waiting::Served => Instant::now() + self.timeouts.idle,
+        }
+    }
+
+    fn after_write(
+        &mut self,
+        polled: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match &polled {
+            Poll::Pending => return self.poll_stalled(cx),
+            Poll::Ready(Ok(bytes)) => self.busy.0.unwritten.written(*bytes),
+            Poll::Ready(Err(_)) => {}
+        }
+        self.write_blocked_since = None;
+        polled
+    }
+
+    fn poll_stalled<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let since = *self.write_blocked_since.get_or_insert_with(Instant::now);
+        ready!(self.write_timer.poll(since + self.timeouts.idle, cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.inner).poll_read(cx, buf);
+        this.follow();
+        if polled.is_ready() {
+            if buf.filled().len() > before && matches!(this.waiting, Waiting::Next(_)) {
+                this.waiting = Waiting::Head(Instant::now());
+            }
+            return polled;
+        }
+        let deadline = this.read_deadline();
+        ready!(this.read_timer.poll(deadline, cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client sends nothing")))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_write(cx, data);
+        this.after_write(polled, cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_write_vectored(cx, data);
+        this.after_write(polled, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_flush(cx);
+        if polled.is_pending() { this.poll_stalled(cx) } else { polled }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+/// A deadline that moves often and passes rarely: the timer wheel is touched when the timer fires, not when
+/// the deadline moves. It may fire early, and is then set to what is left.
+#[derive(Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
+}
+
+/// A response body that keeps its connection busy until it is gone, and hands hyper the next piece only when
+/// the client's socket has taken the one before: what waits to be written is one piece, never a queue.
+pub(super) struct Guarded<B> {
+    pub body: B,
+    pub busy: BusyGuard,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Guarded<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.get_mut();
+        let unwritten = &this.busy.0.0.unwritten;
+        if unwritten.is_pending(cx) {
+            return Poll::Pending;
+        }
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            unwritten.add(frame.data_ref().map_or(0, Bytes::len));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    const TIMEOUTS: Timeouts = Timeouts { header: Duration::from_secs(10), idle: Duration::from_mins(1) };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_ten_seconds_and_the_next_one_sixty() {
+        let (mut client, server) = duplex(64);
+        let busy = Busy::new();
+        let mut server = ClientStream::new(server, TIMEOUTS, busy.clone());
+        let started = Instant::now();
+        let mut buffer = [0; 8];
+        client.write_all(b"G").await.expect("open");
+        server.read_exact(&mut buffer[..1]).await.expect("a byte");
+        drop(busy.begin());
+        server.follow();
+        assert_eq!(server.read(&mut buffer).await.expect_err("silence").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed().as_secs(), 10);
+
+        // A request was served: the next may take longer to begin, but not to go on.
+        let guard = busy.begin();
+        server.follow();
+        drop(guard);
+        server.follow();
+        tokio::time::advance(Duration::from_secs(50)).await;
+        client.write_all(b"G").await.expect("open");
+        server.read_exact(&mut buffer[..1]).await.expect("within the idle time");
+        let began = Instant::now();
+        assert_eq!(server.read(&mut buffer).await.expect_err("silence").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_timed_while_a_request_is_served() {
+        let (_client, server) = duplex(64);
+        let busy = Busy::new();
+        let mut server = ClientStream::new(server, TIMEOUTS, busy.clone());
+        let _guard = busy.begin();
+        let waited = tokio::time::timeout(Duration::from_hours(1), server.read(&mut [0; 8])).await;
+        assert!(waited.is_err(), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_cut() {
+        let (_client, server) = duplex(8);
+        let mut server = ClientStream::new(server, TIMEOUTS, Busy::new());
+        let started = Instant::now();
+        assert_eq!(server.write_all(&[0; 64]).await.expect_err("stalled").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed().as_secs(), 60);
+    }
+}

@@ -1,0 +1,223 @@
+//! The front door: accepts connections, within their limits, and gives their requests to the gateway. Clients
+//! speak HTTP/1.1, over TLS if there is a certificate. What is refused here is refused without an answer:
+//! there is no request yet.
+
+mod connection;
+mod peers;
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use ipnet::IpNet;
+use prometheus::IntGauge;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config;
+use crate::gateway::{Gateway, Peer};
+use crate::io::{self, Adaptive, Budget};
+use crate::metrics::{Metrics, Throttle};
+use connection::{Busy, ClientStream, Guarded, Timeouts};
+use peers::Peers;
+
+/// Heads above this are answered 431: S3 takes 8 KiB of headers, and signed URLs are long.
+const MAX_HEAD: usize = 32 * 1024;
+const MAX_HEADERS: usize = 100;
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What the kernel may hold of an answer, beyond what is on its way.
+const MAX_UNSENT: u32 = 128 * 1024;
+/// After an accept that failed for want of file descriptors, before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+pub struct Server {
+    pub gateway: Arc<Gateway>,
+    pub metrics: Arc<Metrics>,
+    pub tls: Option<TlsAcceptor>,
+    timeouts: Timeouts,
+    slots: Arc<Semaphore>,
+    peers: Peers,
+    budget: Budget,
+    trusted_proxies: Vec<IpNet>,
+}
+
+impl Server {
+    pub fn new(
+        config: &config::Server,
+        gateway: Arc<Gateway>,
+        metrics: Arc<Metrics>,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
+        Self {
+            gateway,
+            metrics,
+            tls,
+            timeouts: Timeouts { header: config.header_timeout, idle: config.idle_timeout },
+            slots: Arc::new(Semaphore::new(config.max_connections)),
+            peers: Peers::new(config.max_connections_per_peer),
+            budget: Budget::default(),
+            trusted_proxies: config.trusted_proxies.clone(),
+        }
+    }
+
+    /// Accepts until `stop`, then lets what is under way finish.
+    pub async fn run(self, listener: TcpListener, stop: impl Future<Output = ()>, drain_timeout: Duration) {
+        let server = Arc::new(self);
+        let graceful = GracefulShutdown::new();
+        let mut connections = tokio::task::JoinSet::new();
+        let accepting = async {
+            loop {
+                let slot = server.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+                let (stream, peer) = match listener.accept().await {
+                    Ok((stream, address)) => (stream, address.ip().to_canonical()),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                };
+                let trusted = server.trusts(peer);
+                let Some(place) = server.peers.admit(peer, trusted) else {
+                    server.metrics.throttled(Throttle::ConnectionsPerPeer);
+                    continue;
+                };
+                let watcher = graceful.watcher();
+                let server = server.clone();
+                connections.spawn(async move {
+                    let _held = (slot, place, Open::new(&server.metrics.connections));
+                    server.connect(stream, peer, watcher).await;
+                });
+                // Finished connections leave nothing behind but this.
+                while connections.try_join_next().is_some() {}
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = stop => {}
+        }
+        drop(listener);
+        let finished = async {
+            graceful.shutdown().await;
+            server.gateway.finish().await;
+        };
+        if tokio::time::timeout(drain_timeout, finished).await.is_err() {
+            let connections = connections.len();
+            tracing::warn!(connections, "the drain timeout has passed; closing what is left");
+        }
+        connections.shutdown().await;
+    }
+
+    async fn connect(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: IpAddr,
+        watcher: hyper_util::server::graceful::Watcher,
+    ) {
+        if let Err(error) = self.prepare(&stream) {
+            tracing::debug!(%error, "a connection broke before its first byte");
+            return;
+        }
+        match &self.tls {
+            None => self.serve(stream, peer, false, watcher).await,
+            Some(tls) => match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.serve(stream, peer, true, watcher).await,
+                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+                Err(_) => tracing::debug!("TLS handshake timed out"),
+            },
+        }
+    }
+
+    fn prepare(&self, stream: &TcpStream) -> std::io::Result<()> {
+        stream.set_nodelay(true)?;
+        let socket = socket2::SockRef::from(stream);
+        // Without it a socket counts as unwritable until a third of a buffer of megabytes has drained, and a slow
+        // reader looks like one that does not read.
+        socket.set_tcp_notsent_lowat(MAX_UNSENT)?;
+        // A client that vanished without a word, while bytes for it are under way.
+        socket.set_tcp_user_timeout(Some(self.timeouts.idle))?;
+        // The kernel counts keep-alive in whole seconds.
+        let keep_alive = self.timeouts.idle.max(Duration::from_secs(1));
+        socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(keep_alive))
+    }
+
+    async fn serve<S>(
+        &self,
+        stream: S,
+        peer: IpAddr,
+        tls: bool,
+        watcher: hyper_util::server::graceful::Watcher,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let busy = Busy::new();
+        let stream = Adaptive::new(stream, self.budget.clone());
+        let stream = ClientStream::new(stream, self.timeouts, busy.clone());
+        let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+            let busy = busy.begin();
+            async {
+                let peer = Peer { ip: self.client_ip(peer, request.headers()), tls };
+                let response = self.gateway.handle(request, peer).await;
+                Ok::<_, Infallible>(response.map(|body| Guarded { body, busy }))
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_headers(MAX_HEADERS)
+            .max_header_size(MAX_HEAD)
+            .max_buf_size(io::LARGE)
+            .serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(%error, "a connection ended badly");
+        }
+    }
+
+    fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Who sent the request: the last address in `X-Forwarded-For` that no trusted proxy wrote about itself.
+    /// From anyone but a trusted proxy the header is just text.
+    fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        if self.trusted_proxies.is_empty() || !self.trusts(peer) {
+            return peer;
+        }
+        let lines = headers.get_all("x-forwarded-for").iter().rev();
+        let hops = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(','));
+        let mut client = peer;
+        for hop in hops {
+            let Ok(address) = hop.trim().parse::<IpAddr>() else {
+                break;
+            };
+            client = address.to_canonical();
+            if !self.trusts(client) {
+                break;
+            }
+        }
+        client
+    }
+}
+
+/// Counts an open connection.
+struct Open(IntGauge);
+
+impl Open {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

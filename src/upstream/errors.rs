@@ -1,0 +1,142 @@
+//! What the upstream's refusals mean to a client. Only codes that speak of the client's own request pass, in
+//! the gateway's own words; whatever concerns the gateway's credentials, bucket or load becomes a 5xx of the
+//! gateway, and no text of the upstream is ever repeated.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
+
+use crate::error::{Blame, Code, Error, Result};
+use crate::s3::xml::{self, UpstreamError};
+
+/// The longest wait that an upstream's `Retry-After` may ask of a client.
+const MAX_RETRY_AFTER: u64 = 60;
+
+/// Codes about the gateway's own signature, key or bucket, which no client can mend.
+const GATEWAYS_FAULT: &[&str] = &[
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidSecurity",
+    "InvalidToken",
+    "NoSuchBucket",
+    "NotAuthenticated",
+    "NotSignedUp",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "XAmzContentSHA256Mismatch",
+];
+
+pub(super) fn translate(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+    let upstream = xml::parse_error(body);
+    let named = upstream.as_ref().map_or("", |error| error.code.as_str());
+    let message = upstream.as_ref().map_or("", |error| error.message.as_str());
+    let error =
+        Error::new(code(status, named)).because(format!("upstream answered {status} {named}: {message}"));
+    if error.code == Code::SlowDown { error.retry_after(retry_after(headers)) } else { error }
+}
+
+/// An error that came with status 200, or for one key of many: its name is all there is.
+pub fn translate_named(named: &str, message: &str) -> Error {
+    let status = match named {
+        // SDKs know from this code, not from the status, that they may try again.
+        "InternalError" => {
+            return Error::new(Code::InternalError).because(format!("upstream said: {message}"));
+        }
+        "" => StatusCode::BAD_GATEWAY,
+        "ServiceUnavailable" | "SlowDown" | "TooManyRequests" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Error::new(code(status, named)).because(format!("upstream said {named}: {message}"))
+}
+
+/// The result that an answer of status 200 holds, or the error.
+pub fn embedded<T>(answer: xml::Answer<T>) -> Result<T> {
+    match answer {
+        xml::Answer::Done(result) => Ok(result),
+        xml::Answer::Failed(UpstreamError { code, message }) => Err(translate_named(&code, &message)),
+    }
+}
+
+fn code(status: StatusCode, named: &str) -> Code {
+    if GATEWAYS_FAULT.contains(&named) {
+        return Code::ServiceUnavailable;
+    }
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => return Code::SlowDown,
+        StatusCode::GATEWAY_TIMEOUT => return Code::GatewayTimeout,
+        StatusCode::NOT_IMPLEMENTED => return Code::NotImplemented,
+        _ if status.is_server_error() || !status.is_client_error() => return Code::BadGateway,
+        _ => {}
+    }
+    match Code::from_name(named) {
+        Some(code) if code.blame() == Blame::Client => code,
+        Some(_) | None => unnamed(status),
+    }
+}
+
+/// A refusal whose code the table does not have, or an answer to HEAD, which has no body to name one.
+fn unnamed(status: StatusCode) -> Code {
+    match status.as_u16() {
+        401 => Code::ServiceUnavailable,
+        403 => Code::AccessDenied,
+        404 => Code::NoSuchKey,
+        405 => Code::MethodNotAllowed,
+        409 => Code::OperationAborted,
+        412 => Code::PreconditionFailed,
+        416 => Code::InvalidRange,
+        _ => Code::InvalidRequest,
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(1).clamp(1, MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translated(status: u16, named: &str) -> Code {
+        let body = format!("<Error><Message>secret host</Message><Code>{named}</Code></Error>");
+        let status = StatusCode::from_u16(status).expect("a status");
+        let error = translate(status, &HeaderMap::new(), body.as_bytes());
+        assert!(!error.message().contains("secret host"));
+        error.code
+    }
+
+    #[test]
+    fn only_the_clients_own_errors_pass() {
+        for (status, named, code) in [
+            (404, "NoSuchKey", Code::NoSuchKey),
+            (404, "NoSuchUpload", Code::NoSuchUpload),
+            (412, "PreconditionFailed", Code::PreconditionFailed),
+            (400, "EntityTooSmall", Code::EntityTooSmall),
+            (404, "NoSuchBucket", Code::ServiceUnavailable),
+            (403, "SignatureDoesNotMatch", Code::ServiceUnavailable),
+            (403, "InvalidAccessKeyId", Code::ServiceUnavailable),
+            (429, "TooManyRequests", Code::SlowDown),
+            (503, "SlowDown", Code::SlowDown),
+            (500, "InternalError", Code::BadGateway),
+            (400, "SomethingNew", Code::InvalidRequest),
+            (301, "PermanentRedirect", Code::BadGateway),
+            (404, "", Code::NoSuchKey),
+        ] {
+            assert_eq!(translated(status, named), code, "{status} {named}");
+        }
+    }
+
+    #[test]
+    fn slow_down_says_how_long() {
+        let mut headers = HeaderMap::new();
+        let throttled =
+            |headers: &HeaderMap| translate(StatusCode::TOO_MANY_REQUESTS, headers, b"").retry_after_secs();
+        assert_eq!(throttled(&headers), Some(1));
+        headers.insert(header::RETRY_AFTER, "7".parse().expect("a value"));
+        assert_eq!(throttled(&headers), Some(7));
+        headers.insert(header::RETRY_AFTER, "86400".parse().expect("a value"));
+        assert_eq!(throttled(&headers), Some(MAX_RETRY_AFTER));
+    }
+}

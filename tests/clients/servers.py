@@ -1,0 +1,316 @@
+"""The servers of the suite: the gateway as `dev` and as `serve`, and the S3 services that stand behind `serve`."""
+
+import base64
+import json
+import os
+import secrets
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from certificate import certificate
+from processes import Server, StartError, free_ports, own_environment, started, status_of
+from users import User
+
+REGION = "us-east-1"
+REAL_BUCKET = "real-bucket"
+UPSTREAM_KEYS = ("gateway-upstream-key", "gateway-upstream-secret-0123456789")
+CLIENT_BUCKETS = ("datasets", "models", "logs")
+USERS = ("alice", "bob")
+
+UNLIMITED = {
+    name: "unlimited"
+    for name in (
+        "max_storage max_file_size uploads_per_hour uploads_per_day requests_per_second "
+        "upload_rate download_rate max_concurrent_requests max_open_multipart_uploads"
+    ).split()
+}
+
+
+def program(name):
+    """A program that was installed beside this Python, or else on the PATH."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.exists() else name
+
+
+def gateway_binary():
+    return os.environ["BUCKETWARDEN_BIN"]
+
+
+@dataclass
+class Upstream:
+    """An S3 service, with the credentials that may do everything there."""
+
+    kind: str
+    endpoint: str
+    server: Server
+    leftovers: list = field(default_factory=list)
+
+    def administrator(self, bucket=REAL_BUCKET):
+        return User(
+            name="administrator",
+            access_key=UPSTREAM_KEYS[0],
+            secret_key=UPSTREAM_KEYS[1],
+            endpoint=self.endpoint,
+            region=REGION,
+            buckets={name: bucket for name in CLIENT_BUCKETS},
+        )
+
+    def stop(self):
+        self.server.stop(politely=False)  # nobody wants its data, and SeaweedFS takes 15 s to part with it
+        for path in self.leftovers:
+            path.unlink(missing_ok=True)
+
+
+@dataclass
+class Target:
+    """What one run of a test talks to."""
+
+    name: str
+    kind: str  # dev, weed or moto: whose behaviour shows
+    direct: bool
+    users: dict
+    servers: list
+    upstream: Upstream | None = None
+    admin: str | None = None
+
+    def stop(self):
+        for server in self.servers:
+            server.stop()
+
+    def metric(self, name):
+        """The sum of a metric's series at the gateway."""
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        values = [line.rsplit(" ", 1)[1] for line in lines if line.split("{")[0].split(" ")[0] == name]
+        return sum(float(value) for value in values)
+
+
+def seaweedfs(folder):
+    """`weed server` with one S3 identity, so that signatures are checked."""
+    identities = folder / "identities.json"
+    identity = {
+        "name": "gateway",
+        "credentials": [{"accessKey": UPSTREAM_KEYS[0], "secretKey": UPSTREAM_KEYS[1]}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    identities.write_text(json.dumps({"identities": [identity]}))
+    # Read from the working folder: one small volume at a time for each bucket, not seven.
+    (folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
+    data = folder / "data"
+    data.mkdir()
+
+    def start():
+        names = "master master.grpc volume volume.grpc filer filer.grpc s3 s3.grpc".split()
+        ports = dict(zip(names, free_ports(len(names))))
+        flags = [
+            f"-{name.replace('.grpc', '')}.port{'.grpc' if name.endswith('.grpc') else ''}={port}"
+            for name, port in ports.items()
+        ]
+        command = [
+            program("weed"), "-logtostderr", "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            "-master.telemetry=false", "-master.volumeSizeLimitMB=256", "-master.electionTimeout=1s",
+            "-volume.max=100", "-volume.preStopSeconds=0", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            f"-s3.config={identities}", f"-dir={data}", *flags,
+        ]  # fmt: skip
+        endpoint = f"http://127.0.0.1:{ports['s3']}"
+        server = Server("weed", command, lambda: status_of(f"{endpoint}/healthz") == 200, folder)
+        sockets = [
+            Path(f"/tmp/seaweedfs-{name.replace('.', '-')}-{port}.sock") for name, port in ports.items()
+        ]
+        return Upstream("weed", endpoint, server, sockets)
+
+    return started(start)
+
+
+def moto(folder):
+    """moto's server: forgets everything at its end, checks no signature, exact about content."""
+
+    def start():
+        (port,) = free_ports(1)
+        endpoint = f"http://127.0.0.1:{port}"
+        server = Server(
+            "moto",
+            [program("moto_server"), "-H", "127.0.0.1", "-p", port],
+            lambda: status_of(f"{endpoint}/moto-api/") == 200,
+            folder,
+        )
+        return Upstream("moto", endpoint, server)
+
+    return started(start)
+
+
+UPSTREAMS = {"weed": seaweedfs, "moto": moto}
+
+
+def upstream(kind, folder):
+    folder.mkdir()
+    service = UPSTREAMS[kind](folder)
+    _make_bucket(service, REAL_BUCKET)
+    # SeaweedFS makes its volumes at the first write, in seconds that no test should be charged with.
+    real = {"Bucket": REAL_BUCKET, "Key": "first"}
+    service.administrator().s3().put_object(**real, Body=b"x")
+    service.administrator().s3().delete_object(**real)
+    return service
+
+
+def direct(kind, folder):
+    """The upstream itself, each user with buckets of their own: what it does wrong is not the gateway's."""
+    service = upstream(kind, folder)
+    users = {}
+    for name in USERS:
+        buckets = {bucket: f"{bucket}-{name}" for bucket in CLIENT_BUCKETS}
+        for bucket in buckets.values():
+            _make_bucket(service, bucket)
+        users[name] = User(name, *UPSTREAM_KEYS, service.endpoint, REGION, buckets)
+    return Target(f"{kind}-direct", kind, True, users, [service], upstream=service)
+
+
+def dev(folder):
+    """`bucketwarden dev`: gateway and store in one process, keys from the dev.env that it writes."""
+    folder.mkdir()
+    data = folder / "data"
+
+    def start():
+        listen, admin = (f"127.0.0.1:{port}" for port in free_ports(2))
+        command = [gateway_binary(), "dev", "--listen", listen, "--admin-listen", admin, "--data", data]
+        return Server("dev", command, lambda: status_of(f"http://{admin}/readyz") == 200, folder)
+
+    server = started(start)
+    values = shell_variables(data / "dev.env", folder)
+    endpoint, region = values["AWS_ENDPOINT_URL"], values["AWS_REGION"]
+    keys = {
+        "alice": (values["AWS_ACCESS_KEY_ID"], values["AWS_SECRET_ACCESS_KEY"]),
+        "bob": (values["BOB_ACCESS_KEY_ID"], values["BOB_SECRET_ACCESS_KEY"]),
+    }
+    users = {name: User(name, *pair, endpoint, region, _own_buckets()) for name, pair in keys.items()}
+    admin = values["BUCKETWARDEN_ADMIN_URL"]
+    _lift_limits(admin, values["BUCKETWARDEN_ADMIN_TOKEN"])
+    return Target("dev", "dev", False, users, [server], admin=admin)
+
+
+def serve(kind, folder, tls=False, service=None):
+    """`bucketwarden serve` in front of a real S3 service."""
+    folder.mkdir()
+    servers = []
+    if service is None:
+        service = upstream(kind, folder / "upstream")
+        servers.append(service)
+    keys = {name: (f"AKIA{name.upper()}{secrets.token_hex(6).upper()}", secrets.token_urlsafe(30)) for name in USERS}
+    authority = None
+    if tls:
+        made = certificate(folder)
+        authority = made.authority
+
+    def start():
+        listen, admin = (f"127.0.0.1:{port}" for port in free_ports(2))
+        config = folder / "config.toml"
+        config.write_text(_configuration(listen, admin, service, keys, made if tls else None))
+        gateway = Server(
+            "serve",
+            [gateway_binary(), "serve", "--config", config],
+            lambda: status_of(f"http://{admin}/readyz") == 200,
+            folder,
+        )
+        return gateway, f"{'https' if tls else 'http'}://{listen}", f"http://{admin}"
+
+    try:
+        gateway, endpoint, admin = started(start)
+    except StartError:
+        for server in servers:
+            server.stop()
+        raise
+    users = {
+        name: User(name, *pair, endpoint, REGION, _own_buckets(), authority) for name, pair in keys.items()
+    }
+    name = f"{kind}-tls" if tls else kind
+    return Target(name, kind, False, users, [gateway, *servers], upstream=service, admin=admin)
+
+
+def shell_variables(path, home):
+    """The variables of a shell file, read as its users read it: by a shell."""
+    script = 'set -a; . "$1"; exec env -0'
+    printed = subprocess.run(
+        ["sh", "-c", script, "sh", str(path)], env=own_environment(home), capture_output=True, check=True
+    ).stdout
+    return dict(pair.split("=", 1) for pair in printed.decode().split("\0") if pair)
+
+
+def _own_buckets():
+    return {name: name for name in CLIENT_BUCKETS}
+
+
+def _make_bucket(service, name):
+    service.administrator(name).s3().create_bucket(Bucket=name)
+
+
+def _configuration(listen, admin, service, keys, made):
+    """The configuration file of `serve`: no limit stands in the suite's way."""
+    tls = f'[server.tls]\ncert = "{made.chain}"\nkey = "{made.key}"\n' if made else ""
+    limits = "".join(f"{name} = {json.dumps(value)}\n" for name, value in UNLIMITED.items())
+    users = "".join(
+        f'[[users]]\nid = "{name}"\ntier = "default"\nrole = "user"\n'
+        f'access_keys = [{{ id = "{access_key}", secret = "{secret_key}" }}]\n'
+        for name, (access_key, secret_key) in keys.items()
+    )
+    return f"""\
+[server]
+listen = "{listen}"
+{tls}
+[admin]
+listen = "{admin}"
+token = "{secrets.token_urlsafe(36)}"
+
+[upstream]
+dialect = "s3"
+endpoint = "{service.endpoint}"
+region = "{REGION}"
+bucket = "{REAL_BUCKET}"
+access_key_id = "{UPSTREAM_KEYS[0]}"
+secret_access_key = "{UPSTREAM_KEYS[1]}"
+
+[auth]
+master_key = "{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+[[buckets]]
+name = "datasets"
+prefix = "datasets/{{user_id}}/"
+[[buckets]]
+name = "models"
+prefix = "models/{{user_id}}/"
+[[buckets]]
+name = "logs"
+prefix = "logs/training/"
+scope = "job"
+access = "read-only"
+counts_towards_quota = false
+
+[tiers.default]
+{limits}
+[state]
+url = "redb:./state.redb"
+
+[log]
+format = "text"
+level = "info"
+
+{users}"""
+
+
+def _lift_limits(admin, token):
+    """Takes the limits off dev's users, where the admin API is there to do it."""
+    for name in USERS:
+        request = urllib.request.Request(
+            f"{admin}/api/v1/admin/users/{name}",
+            method="PUT",
+            data=json.dumps({"limits": UNLIMITED}).encode(),
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        try:
+            urllib.request.urlopen(request, timeout=5).close()
+        except urllib.error.HTTPError as error:
+            if error.code not in (404, 501):  # no admin API, no limits either
+                raise

@@ -1,0 +1,233 @@
+//! The commands as their user runs them: real processes, their output and their exit codes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const SECRET: &str = "a-secret-that-nobody-prints";
+
+fn bucketwarden(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bucketwarden"));
+    // What the caller's shell says must not change what these tests see.
+    command.env_clear().current_dir(folder);
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    bucketwarden(folder).args(arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A gateway in a process of its own, ended with the test.
+struct Gateway {
+    process: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Gateway {
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut process = bucketwarden(folder).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        Self { process, stdout }
+    }
+
+    fn dev(folder: &Path) -> Self {
+        let mut gateway =
+            Self::start(folder, &["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        gateway.wait_for("Bucketwarden is ready");
+        gateway
+    }
+
+    /// Reads lines until one holds the text.
+    fn wait_for(&mut self, text: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.stdout.read_line(&mut line).unwrap(), 0, "it ended without saying {text:?}");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may be gone already.
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+fn dev_env(folder: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(folder.join("bucketwarden-data/dev.env")).unwrap();
+    let pair = |line: &str| {
+        let (name, value) = line.trim_start_matches("export ").split_once('=').unwrap();
+        (name.to_owned(), value.to_owned())
+    };
+    text.lines().map(pair).collect()
+}
+
+fn variable(env: &[(String, String)], name: &str) -> String {
+    env.iter().find(|(candidate, _)| candidate == name).unwrap_or_else(|| panic!("no {name}")).1.clone()
+}
+
+fn get(url: &str, path: &str) -> String {
+    let address: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn version_names_version_commit_and_compiler() {
+    let folder = TempDir::new().unwrap();
+    let output = run(folder.path(), &["version"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    assert!(text.contains(env!("CARGO_PKG_VERSION")) && text.contains("rustc"), "{text}");
+}
+
+#[test]
+fn dev_is_ready_soon_and_drains_on_sigterm() {
+    let folder = TempDir::new().unwrap();
+    let started = Instant::now();
+    let mut gateway = Gateway::dev(folder.path());
+    let env = dev_env(folder.path());
+    let admin = variable(&env, "BUCKETWARDEN_ADMIN_URL");
+    assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200"));
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(get(&admin, "/healthz").starts_with("HTTP/1.1 200"));
+    let metrics = get(&admin, "/metrics");
+    for name in ["bucketwarden_requests_total", "bucketwarden_build_info", "process_resident_memory_bytes"] {
+        assert!(metrics.contains(name), "{name} is missing");
+    }
+    assert!(get(&variable(&env, "AWS_ENDPOINT_URL"), "/").starts_with("HTTP/1.1 403"));
+    for name in ["AWS_REGION", "AWS_ACCESS_KEY_ID", "BOB_SECRET_ACCESS_KEY", "BUCKETWARDEN_ADMIN_TOKEN"] {
+        assert!(!variable(&env, name).is_empty());
+    }
+    let ready = bucketwarden(folder.path()).args(["healthcheck", "--admin-url", &admin]).status().unwrap();
+    assert!(ready.success());
+
+    gateway.signal("-TERM");
+    assert_eq!(gateway.exit_code(), Some(0));
+    let gone = bucketwarden(folder.path()).args(["healthcheck", "--admin-url", &admin]).status().unwrap();
+    assert_eq!(gone.code(), Some(1));
+}
+
+#[test]
+fn dev_keeps_its_keys_and_holds_its_folder_alone() {
+    let folder = TempDir::new().unwrap();
+    let mut first = Gateway::dev(folder.path());
+    let keys = |folder| {
+        let env = dev_env(folder);
+        (variable(&env, "AWS_SECRET_ACCESS_KEY"), variable(&env, "BOB_ACCESS_KEY_ID"))
+    };
+    let before = keys(folder.path());
+    for name in ["dev.env", "gateway.toml"] {
+        let mode =
+            fs::metadata(folder.path().join("bucketwarden-data").join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let second = run(folder.path(), &["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(!stderr(&second).is_empty());
+
+    first.signal("-TERM");
+    assert_eq!(first.exit_code(), Some(0));
+    let _again = Gateway::dev(folder.path());
+    assert_eq!(keys(folder.path()), before);
+}
+
+#[test]
+fn dev_is_for_this_machine_only() {
+    let folder = TempDir::new().unwrap();
+    for flags in [["--listen", "0.0.0.0:0"], ["--admin-listen", "[::]:0"]] {
+        let output = run(folder.path(), &["dev", flags[0], flags[1]]);
+        assert_eq!(output.status.code(), Some(78));
+        assert!(stderr(&output).contains("loopback"), "{}", stderr(&output));
+    }
+    assert!(!folder.path().join("bucketwarden-data").exists());
+}
+
+#[test]
+fn a_wrong_configuration_is_told_whole_and_ends_with_78() {
+    let folder = TempDir::new().unwrap();
+    let text = format!(
+        "[server]\nlisten = \"nowhere\"\nlisen = 1\n[upstream]\ndialect = \"s3\"\nsecret_access_key = \"{SECRET}\"\n\
+         [tiers.default]\nburst = \"many\"\n"
+    );
+    fs::write(folder.path().join("config.toml"), text).unwrap();
+    for command in ["serve", "check"] {
+        let output = run(folder.path(), &[command]);
+        assert_eq!(output.status.code(), Some(78), "{command}");
+        let problems = stderr(&output);
+        for key in ["server.listen", "lisen", "upstream.endpoint", "upstream.bucket", "burst"] {
+            assert!(problems.contains(key), "{key} is missing in:\n{problems}");
+        }
+        assert!(!problems.contains(SECRET), "{problems}");
+    }
+    let missing = run(folder.path(), &["serve", "--config", "elsewhere.toml"]);
+    assert_eq!(missing.status.code(), Some(78));
+    assert!(stderr(&missing).contains("elsewhere.toml"));
+}
+
+fn write_configuration(folder: &Path, more: &str) {
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\ndialect = \"s3\"\n\
+         endpoint = \"http://127.0.0.1:1\"\nregion = \"us-east-1\"\nbucket = \"real\"\naccess_key_id = \"AKREAL\"\n\
+         secret_access_key = \"{SECRET}\"\n{more}"
+    );
+    fs::write(folder.join("config.toml"), text).unwrap();
+}
+
+#[test]
+fn check_prints_what_it_comes_to_without_secrets() {
+    let folder = TempDir::new().unwrap();
+    write_configuration(folder.path(), "[quota]\nreservation_lease = \"30s\"\n");
+    let output = bucketwarden(folder.path())
+        .arg("check")
+        .env("BUCKETWARDEN_UPSTREAM__BUCKET", "from-env")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(text.contains("from-env") && text.contains("max_in_flight"), "{text}");
+    assert!(!text.contains(SECRET), "{text}");
+    assert!(stderr(&output).contains("quota"), "{}", stderr(&output));
+}
+
+#[test]
+fn serve_starts_without_its_upstream_and_warns_of_what_is_not_built() {
+    let folder = TempDir::new().unwrap();
+    write_configuration(folder.path(), "[quota]\nreservation_lease = \"30s\"\n");
+    let mut gateway = Gateway::start(folder.path(), &["serve"]);
+    let warning = gateway.wait_for("quota");
+    assert!(warning.contains("WARN"), "{warning}");
+    let ready = gateway.wait_for("\"ready\"");
+    assert!(!ready.contains(SECRET));
+    gateway.signal("-TERM");
+    assert_eq!(gateway.exit_code(), Some(0));
+}

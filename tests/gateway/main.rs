@@ -1,0 +1,30 @@
+//! The gateway as a whole, in process, between a scripted origin and a raw client. Every test has its own world;
+//! rows of the threat checklist keep their ids as the first word of the test's name.
+
+#![allow(unreachable_pub, reason = "`pub` here means: for the other modules of this binary")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::format_push_string,
+    clippy::format_collect,
+    clippy::unused_self,
+    reason = "a test that cannot go on says so by failing"
+)]
+
+mod auth_header;
+mod chunked;
+mod copy;
+mod deputy;
+mod exhaustion;
+mod framing;
+mod harness;
+mod keys;
+mod listing;
+mod multipart;
+mod objects;
+mod origin_self_test;
+mod payload_modes;
+mod presigned;
+mod streaming;
+mod upstream_faults;
