@@ -113,13 +113,15 @@ impl Wire {
 }
 
 /// Values that S3 keeps as they come, whatever HTTP would make of them.
-const ODD: [Sent<'static>; 20] = [
+const ODD: [Sent<'static>; 24] = [
     ("expires", b"0"),
     ("expires", b"-1"),
     ("expires", b"2020-01-01T00:00:00Z"),
     ("expires", b"Thu, 01 Dec 1994 16:00:00 GMT"),
     ("cache-control", "größe=1".as_bytes()),
     ("content-disposition", "attachment; filename=\"ä.txt\"".as_bytes()),
+    ("content-disposition", b"attachment; filename=\"\xe4.txt\""),
+    ("content-encoding", b"gzip, br"),
     ("content-language", b"de,\ten"),
     ("content-type", "text/plain; title=\"ä\"".as_bytes()),
     ("content-type", b"multipart/form-data; boundary=abc"),
@@ -133,6 +135,8 @@ const ODD: [Sent<'static>; 20] = [
     ("x-amz-meta-a", "\u{a0}around\u{a0}".as_bytes()),
     ("x-amz-meta-a", "ideographic\u{3000}space".as_bytes()),
     ("x-amz-meta-a", "em\u{2003}\u{2003}space".as_bytes()),
+    ("x-amz-meta-a", b"caf\xe9"),
+    ("x-amz-meta-a", b"\x80\xff"),
     ("x-amz-meta-a", b"=?utf-8?q?broken"),
 ];
 
