@@ -182,6 +182,23 @@ async fn headers_that_s3_reads_leniently() {
 }
 
 #[tokio::test]
+async fn a_resumed_download_names_its_object() {
+    let wire = Wire::open().await;
+    wire.ask("PUT", "/real/k", &[], "body").await;
+    let head = wire.ask("HEAD", "/real/k", &[], "").await;
+    for (named, status, body) in [
+        (head.header("last-modified").unwrap(), 206, "dy"),
+        (head.header("etag").unwrap(), 206, "dy"),
+        (b"Fri, 01 Jan 2038 00:00:00 GMT", 200, "body"),
+        (b"\"another\"", 200, "body"),
+    ] {
+        let got = wire.ask("GET", "/real/k", &[("range", b"bytes=2-"), ("if-range", named)], "").await;
+        assert_eq!((got.status, got.body.as_str()), (status, body), "{named:?}");
+    }
+    wire.close().await;
+}
+
+#[tokio::test]
 async fn only_the_stores_own_key_opens() {
     let wire = Wire::open().await;
     let signer = |key: &str, secret: &str, region: &str| {
