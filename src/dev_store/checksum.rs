@@ -1,5 +1,5 @@
 //! The five additional checksums of S3 (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>).
-//! In: headers, trailers and bytes. Out: verified values, and for an object made of parts either the
+//! In: headers and bytes. Out: verified values, and for an object made of parts either the
 //! checksum of its parts' checksums (composite) or, for CRCs, the one the whole object would have.
 
 use base64::Engine;
@@ -120,7 +120,7 @@ pub(super) struct Checksum {
     pub(super) kind: Kind,
 }
 
-/// The one checksum that a set of headers or trailers carries.
+/// The one checksum that a request's headers carry.
 pub(super) fn stated(headers: &HeaderMap) -> Result<Option<(Algorithm, String)>> {
     let mut found = None;
     for algorithm in Algorithm::ALL {
@@ -144,14 +144,6 @@ pub(super) fn stated(headers: &HeaderMap) -> Result<Option<(Algorithm, String)>>
 fn is_digest(algorithm: Algorithm, text: &str) -> bool {
     let digits = text.split_once('-').map_or(text, |(digits, _)| digits);
     STANDARD.decode(digits).is_ok_and(|digest| digest.len() == algorithm.digest_len())
-}
-
-/// The algorithm that `x-amz-trailer` announces.
-pub(super) fn announced(headers: &HeaderMap) -> Option<Algorithm> {
-    let trailer = headers.get("x-amz-trailer")?.to_str().ok()?;
-    Algorithm::ALL
-        .into_iter()
-        .find(|algorithm| trailer.split(',').any(|name| name.trim().eq_ignore_ascii_case(algorithm.header())))
 }
 
 /// The algorithm that a request names without giving a value.

@@ -1,5 +1,5 @@
 //! Conditional requests: RFC 9110 §13.2.2 for reads, S3's rules for writes.
-//! In: headers and the object as it is. Out: go on, "not modified", or the error. Pure.
+//! In: headers and the object as it is. Out: go on, "not modified", or the error; whether a range counts. Pure.
 
 use http::HeaderMap;
 use time::OffsetDateTime;
@@ -52,6 +52,18 @@ pub(super) fn read(headers: &HeaderMap, names: &Names, etag: &str, modified: i64
         None => text(names.modified).and_then(seconds).is_some_and(|since| modified <= since),
     };
     Ok(if unchanged { Verdict::NotModified } else { Verdict::Go })
+}
+
+/// Whether `If-Range` lets a `Range` count: it names this very object, by entity tag or by date (RFC 9110 §13.1.5:
+/// a weak tag never does, and a date must be the one of `Last-Modified`, not merely a later one).
+pub(super) fn range_counts(headers: &HeaderMap, etag: &str, modified: i64) -> bool {
+    let Some(named) = headers.get("if-range") else {
+        return true;
+    };
+    let Ok(named) = named.to_str() else {
+        return false;
+    };
+    named.trim_matches('"') == etag || seconds(named) == Some(modified)
 }
 
 /// A copy has no "not modified": its source must be as the client wants it.
@@ -139,6 +151,24 @@ mod tests {
                 pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
             let verdict = read(&headers, &PLAIN, "e", 1_500_000_000).map_err(|error| error.code);
             assert_eq!(verdict, expected, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_counts_for_the_object_that_was_named() {
+        let named = |value: &str| {
+            let headers = HeaderMap::from_iter([(http::header::IF_RANGE, value.parse().unwrap())]);
+            range_counts(&headers, "e", 946_684_800)
+        };
+        assert!(range_counts(&HeaderMap::new(), "e", 0));
+        for same in ["\"e\"", "e", OLD, "Saturday, 01-Jan-00 00:00:00 GMT"] {
+            assert!(named(same), "{same}");
+        }
+        let later = "Sat, 01 Jan 2000 00:00:01 GMT";
+        for other in
+            ["\"x\"", "W/\"e\"", "*", "\"x\", \"e\"", NEW, later, "2000-01-01T00:00:00Z", "946684800", ""]
+        {
+            assert!(!named(other), "{other}");
         }
     }
 

@@ -1,14 +1,16 @@
 //! What request headers say about an object, and the headers an object is answered with.
 //! In: a request's `HeaderMap`. Out: `Attributes` to keep; or the error for what this store does not do.
-//! Values are kept as the text that was sent (the `s3s` crate would rewrite metadata and dates).
+//! Values are kept byte for byte, whatever they say: an `Expires` need be no date, metadata no UTF-8.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksum;
 use super::meta::{Attributes, Object};
+use crate::body::plan::stored_content_encoding;
 use crate::error::{Code, Error, Result};
 
 const KEPT: [HeaderName; 6] = [
@@ -47,6 +49,29 @@ const NOT_DONE: [&str; 9] = [
     "x-amz-object-lock-retain-until-date",
 ];
 
+/// A header's value. Rows hold what is UTF-8 as text, and of anything else the bytes.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Value {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl Value {
+    fn of(value: &HeaderValue) -> Self {
+        let bytes = value.as_bytes();
+        std::str::from_utf8(bytes)
+            .map_or_else(|_| Self::Bytes(bytes.to_vec()), |text| Self::Text(text.into()))
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
 /// What a write says about the object it makes.
 pub(super) fn attributes(headers: &HeaderMap) -> Result<Attributes> {
     refuse_what_is_not_done(headers)?;
@@ -57,28 +82,23 @@ pub(super) fn attributes(headers: &HeaderMap) -> Result<Attributes> {
         if !is_meta && !KEPT.contains(name) && name.as_str() != REDIRECT {
             continue;
         }
-        let text = std::str::from_utf8(value.as_bytes()).map_err(|error| {
-            Error::new(Code::InvalidArgument).say(format!("{name} is not UTF-8")).because(error)
-        })?;
-        let text =
-            if *name == header::CONTENT_ENCODING { without_aws_chunked(text) } else { text.to_owned() };
-        if is_meta {
-            meta_bytes += name.as_str().len() - META.len() + text.len();
-        } else if text.is_empty() {
+        let stored = if *name == header::CONTENT_ENCODING {
+            stored_content_encoding(value)
+        } else {
+            Some(value.clone())
+        };
+        let Some(value) = stored.filter(|value| is_meta || !value.is_empty()) else {
             continue;
+        };
+        if is_meta {
+            meta_bytes += name.as_str().len() - META.len() + value.len();
         }
-        kept.push((name.as_str().to_owned(), text));
+        kept.push((name.as_str().to_owned(), Value::of(&value)));
     }
     if meta_bytes > MAX_META_BYTES {
         return Err(Code::MetadataTooLarge.into());
     }
     Ok(Attributes { headers: kept, storage_class: storage_class(headers)?, sse_c: sse_c(headers, "x-amz-")? })
-}
-
-/// The transfer's own coding is no property of the object.
-fn without_aws_chunked(text: &str) -> String {
-    let codings = text.split(',').map(str::trim).filter(|coding| !coding.eq_ignore_ascii_case("aws-chunked"));
-    codings.collect::<Vec<_>>().join(",")
 }
 
 pub(super) fn refuse_what_is_not_done(headers: &HeaderMap) -> Result<()> {

@@ -1,6 +1,6 @@
 //! A request body on its way to disk. In: the stream, and what the headers promise about it. Out: a blob
-//! that is complete and matches every promise (length, Content-MD5, checksum in header or trailer),
-//! with its MD5 and checksum; or an error and no blob. Never holds more than two batches of the body.
+//! that is complete and matches every promise (length, Content-MD5, checksum), with its MD5 and checksum;
+//! or an error and no blob. Never holds more than two batches of the body.
 
 use std::sync::Arc;
 
@@ -10,7 +10,6 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
 use md5::{Digest, Md5};
-use s3s::TrailingHeaders;
 use s3s::dto::StreamingBlob;
 
 use super::blobs::{Blobs, NewBlob};
@@ -28,22 +27,14 @@ pub(super) struct Promise {
     length: u64,
     md5: Option<[u8; 16]>,
     stated: Option<(Algorithm, String)>,
-    announced: Option<Algorithm>,
     compute: Option<Algorithm>,
-    trailers: Option<TrailingHeaders>,
 }
 
 impl Promise {
     /// `compute` is an algorithm to compute even if the client sends no value.
-    pub(super) fn new(
-        headers: &HeaderMap,
-        trailers: Option<TrailingHeaders>,
-        compute: Option<Algorithm>,
-    ) -> Result<Self> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        // s3s has put the decoded length of an aws-chunked body here.
-        let length = text("content-length").or_else(|| text("x-amz-decoded-content-length"));
-        let length: u64 = length.and_then(|text| text.parse().ok()).ok_or(Code::MissingContentLength)?;
+    pub(super) fn new(headers: &HeaderMap, compute: Option<Algorithm>) -> Result<Self> {
+        let length = headers.get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
+        let length: u64 = length.ok_or(Code::MissingContentLength)?;
         if length > MAX_BODY {
             return Err(Code::EntityTooLarge.into());
         }
@@ -55,14 +46,16 @@ impl Promise {
             None => None,
         };
         let stated = checksum::stated(headers)?;
-        let announced = checksum::announced(headers);
-        let compute = stated.as_ref().map(|(algorithm, _)| *algorithm).or(announced).or(compute);
-        Ok(Self { length, md5, stated, announced, compute, trailers })
+        if headers.contains_key("x-amz-trailer") {
+            return Err(Error::new(Code::MalformedTrailerError).because("a plain body has no trailer"));
+        }
+        let compute = stated.as_ref().map(|(algorithm, _)| *algorithm).or(compute);
+        Ok(Self { length, md5, stated, compute })
     }
 
     /// The algorithm whose value the client sends.
     pub(super) fn algorithm(&self) -> Option<Algorithm> {
-        self.stated.as_ref().map(|(algorithm, _)| *algorithm).or(self.announced)
+        self.stated.as_ref().map(|(algorithm, _)| *algorithm)
     }
 }
 
@@ -179,14 +172,7 @@ fn check(promise: &Promise, received: &Received, md5: [u8; 16]) -> Result<()> {
     if promise.md5.is_some_and(|promised| promised != md5) {
         return Err(Code::BadDigest.into());
     }
-    let trailing = match promise.trailers.as_ref().and_then(TrailingHeaders::take) {
-        Some(trailers) => checksum::stated(&trailers)?,
-        None => None,
-    };
-    if promise.announced.is_some() && trailing.is_none() {
-        return Err(Code::MalformedTrailerError.into());
-    }
-    for (algorithm, value) in promise.stated.iter().chain(&trailing) {
+    if let Some((algorithm, value)) = &promise.stated {
         let matches =
             received.checksum.as_ref().is_some_and(|sum| sum.algorithm == *algorithm && sum.value == *value);
         if !matches {
@@ -198,18 +184,10 @@ fn check(promise: &Promise, received: &Received, md5: [u8; 16]) -> Result<()> {
     Ok(())
 }
 
-/// s3s decodes and verifies aws-chunked bodies and hashes within the stream; its error types are private,
-/// so their texts are what there is to tell them apart.
-fn broken_body(error: s3s::StdError) -> Error {
-    let text = error.to_string();
-    let code = if text.contains("SignatureMismatch") {
-        Code::SignatureDoesNotMatch
-    } else if text.contains("Sha256Mismatch") {
-        Code::XAmzContentSHA256Mismatch
-    } else if text.contains("Trailer") {
-        Code::MalformedTrailerError
-    } else {
-        Code::IncompleteBody
-    };
-    Error::new(code).because(error)
+/// `auth` says what is wrong with a body; anything else is a connection that broke.
+pub(super) fn broken_body(error: s3s::StdError) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => *error,
+        Err(error) => Error::new(Code::IncompleteBody).because(error),
+    }
 }

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::blobs::{BlobId, Blobs, NewBlob};
 use super::checksum::{Algorithm, Checksum, Kind};
+use super::headers::Value;
 use crate::error::{Code, Error, Result};
 
 /// Key to `Object`.
@@ -42,7 +43,7 @@ const MAX_BATCH: usize = 256;
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Attributes {
     /// Headers that come back as they were given, lower-case names.
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, Value)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) storage_class: Option<String>,
     /// The MD5 of the SSE-C key, in base64. The key itself is not kept.

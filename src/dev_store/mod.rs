@@ -3,9 +3,10 @@
 //! In: HTTP requests of the gateway. Out: what S3 answers for the operations a gateway forwards; anything
 //! else is 501. Nothing of the gateway is known here, and no key ever becomes a file name.
 //!
-//! `server` speaks HTTP and lets the `s3s` crate check signatures and parse most operations; `service`
-//! answers them with `objects`, `read`, `multipart` and `listing`; `meta` keeps rows in redb, `blobs` keeps
-//! bytes in files; `intake` turns a request body into a verified blob.
+//! `server` speaks HTTP; `auth` checks signatures; the `s3s` crate tells operations apart and parses queries
+//! and XML; `service` answers with `objects`, `read`, `multipart` and `listing`; `headers` keeps what was said
+//! about an object; `intake` turns a request body into a verified blob; `meta` keeps rows in redb, `blobs`
+//! keeps bytes in files.
 //!
 //! It is for development: SSE-C keys are checked but nothing is encrypted, and there are no versions.
 
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::types::Secret;
 
+mod auth;
 mod blobs;
 mod checksum;
 mod conditions;

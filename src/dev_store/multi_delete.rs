@@ -11,11 +11,11 @@ use http::HeaderMap;
 use md5::{Digest, Md5};
 use quick_xml::escape::{escape, resolve_predefined_entity};
 use quick_xml::events::Event;
-use s3s::{Body, TrailingHeaders};
+use s3s::Body;
 
 use super::checksum::{self, Hasher};
 use super::meta::{Effects, OBJECTS, find_object, replace_object};
-use super::{Store, conditions, read};
+use super::{Store, conditions, intake, read};
 use crate::error::{Code, Error, Result};
 
 /// Room for 1,000 keys of 1,024 bytes, written as character references.
@@ -29,20 +29,15 @@ struct Doomed {
     etag: Option<String>,
 }
 
-pub(super) async fn run(
-    store: &Arc<Store>,
-    request: &HeaderMap,
-    mut body: Body,
-    trailers: Option<TrailingHeaders>,
-) -> Result<String> {
+pub(super) async fn run(store: &Arc<Store>, request: &HeaderMap, mut body: Body) -> Result<String> {
     let mut xml = Vec::new();
     while let Some(piece) = body.next().await {
-        xml.extend_from_slice(&piece.map_err(|error| Error::new(Code::IncompleteBody).because(error))?);
+        xml.extend_from_slice(&piece.map_err(intake::broken_body)?);
         if xml.len() > MAX_XML {
             return Err(Code::MaxMessageLengthExceeded.into());
         }
     }
-    verify(request, &xml, trailers.as_ref())?;
+    verify(request, &xml)?;
     let xml = String::from_utf8(xml).map_err(malformed)?;
     let (objects, quiet) = parse(&xml)?;
     let mut answer = String::from(
@@ -66,7 +61,7 @@ pub(super) async fn run(
 }
 
 /// S3 takes no `DeleteObjects` without a digest of its body.
-fn verify(request: &HeaderMap, xml: &[u8], trailers: Option<&TrailingHeaders>) -> Result<()> {
+fn verify(request: &HeaderMap, xml: &[u8]) -> Result<()> {
     let mut verified = false;
     if let Some(md5) = request.get("content-md5") {
         if md5.as_bytes() != STANDARD.encode(Md5::digest(xml)).as_bytes() {
@@ -74,16 +69,13 @@ fn verify(request: &HeaderMap, xml: &[u8], trailers: Option<&TrailingHeaders>) -
         }
         verified = true;
     }
-    let trailing = trailers.and_then(TrailingHeaders::take);
-    for headers in [Some(request), trailing.as_ref()].into_iter().flatten() {
-        if let Some((algorithm, value)) = checksum::stated(headers)? {
-            let mut hasher = Hasher::new(algorithm);
-            hasher.update(xml);
-            if hasher.finish().value != value {
-                return Err(Code::BadDigest.into());
-            }
-            verified = true;
+    if let Some((algorithm, value)) = checksum::stated(request)? {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(xml);
+        if hasher.finish().value != value {
+            return Err(Code::BadDigest.into());
         }
+        verified = true;
     }
     if verified {
         Ok(())

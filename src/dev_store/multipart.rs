@@ -7,7 +7,6 @@ use std::sync::Arc;
 use http::HeaderMap;
 use md5::{Digest, Md5};
 use redb::{ReadableTable, WriteTransaction};
-use s3s::TrailingHeaders;
 use s3s::dto::StreamingBlob;
 
 use super::blobs::BlobId;
@@ -108,11 +107,10 @@ pub(super) async fn put_part(
     (key, id, number): (String, String, i32),
     request: &HeaderMap,
     body: Option<StreamingBlob>,
-    trailers: Option<TrailingHeaders>,
 ) -> Result<HeaderMap> {
     let (upload, number) = upload_for_part(store, &key, &id, number, request).await?;
     let wanted = upload.checksum.map(|(algorithm, _)| algorithm);
-    let promise = Promise::new(request, trailers, wanted.or(checksum::named(request)?))?;
+    let promise = Promise::new(request, wanted.or(checksum::named(request)?))?;
     if let (Some(wanted), Some(sent)) = (wanted, promise.algorithm())
         && wanted != sent
     {

@@ -7,7 +7,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use s3s::TrailingHeaders;
 use s3s::dto::StreamingBlob;
 
 use super::blobs::NewBlob;
@@ -28,10 +27,9 @@ pub(super) async fn put(
     key: String,
     request: HeaderMap,
     body: Option<StreamingBlob>,
-    trailers: Option<TrailingHeaders>,
 ) -> Result<HeaderMap> {
     let attributes = headers::attributes(&request)?;
-    let promise = Promise::new(&request, trailers, checksum::named(&request)?)?;
+    let promise = Promise::new(&request, checksum::named(&request)?)?;
     check_early(store, &key, &request).await?;
     let Received { blob, size, etag, checksum } = intake::receive(&store.blobs, body, promise).await?;
     let mut answer = HeaderMap::new();

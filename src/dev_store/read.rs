@@ -204,8 +204,8 @@ fn override_headers(ask: &Ask, answer: &mut HeaderMap) -> Result<()> {
 
 fn slice(ask: &Ask, sight: &Sight) -> Result<Slice> {
     let size = sight.object.size;
-    let stale = ask.header("if-range").is_some_and(|tag| !conditions::lists(tag, &sight.object.etag));
-    let range = ask.header("range").filter(|_| !stale);
+    let counts = conditions::range_counts(&ask.headers, &sight.object.etag, sight.object.modified);
+    let range = ask.header("range").filter(|_| counts);
     if let Some(number) = ask.query("partNumber") {
         if range.is_some() {
             let text = "Cannot specify both Range header and partNumber query parameter";

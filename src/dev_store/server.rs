@@ -1,5 +1,6 @@
-//! HTTP for the store. In: a listener. Out: answers of the `s3s` service with what it leaves out added:
-//! request ids, a few statuses, and XML in which every name can stand. Ends soon after it is told to.
+//! HTTP for the store. In: a listener. Out: to requests that `auth` admits, answers of the `s3s` service with
+//! what it leaves out added: request ids, a few statuses, and XML in which every name can stand. Ends soon
+//! after it is told to.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -12,13 +13,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{Body, HttpError, HttpRequest, HttpResponse};
+use s3s::{Body, HttpRequest, HttpResponse, S3Error, StdError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::DevStore;
+use super::auth::Auth;
 use super::headers;
 use super::service::{Service, Status};
 use crate::types::RequestId;
@@ -31,9 +32,9 @@ const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(50);
 pub(super) async fn run(dev: DevStore, listener: TcpListener, shutdown: impl Future<Output = ()>) {
     let DevStore { settings, store } = dev;
     let mut builder = S3ServiceBuilder::new(Service(Arc::clone(&store)));
-    builder.set_auth(SimpleAuth::from_single(settings.access_key_id, settings.secret.expose()));
     builder.set_route(Service(store));
     let service = builder.build();
+    let auth = Arc::new(Auth::new(settings.access_key_id, settings.secret, settings.region));
 
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -47,8 +48,8 @@ pub(super) async fn run(dev: DevStore, listener: TcpListener, shutdown: impl Fut
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "no TCP_NODELAY");
                     }
-                    let service = service.clone();
-                    let answer = service_fn(move |request| answer(service.clone(), request));
+                    let (auth, service) = (Arc::clone(&auth), service.clone());
+                    let answer = service_fn(move |request| answer(Arc::clone(&auth), service.clone(), request));
                     let connection = http1::Builder::new()
                         .timer(TokioTimer::new())
                         .header_read_timeout(HEAD_TIMEOUT)
@@ -75,14 +76,16 @@ pub(super) async fn run(dev: DevStore, listener: TcpListener, shutdown: impl Fut
 }
 
 async fn answer(
+    auth: Arc<Auth>,
     service: S3Service,
     request: http::Request<hyper::body::Incoming>,
 ) -> Result<HttpResponse, Infallible> {
     let request: HttpRequest = request.map(Body::from);
-    let mut response = match service.call(request).await {
-        Ok(response) => response,
-        Err(error) => internal_error(error),
+    let answered = match auth.admit(request, crate::now()) {
+        Ok(request) => service.call(request).await.map_err(StdError::from),
+        Err(refused) => S3Error::from(refused).to_http_response().map_err(StdError::from),
     };
+    let mut response = answered.unwrap_or_else(|error| internal_error(&error));
     if let Some(Status(status)) = response.extensions().get() {
         *response.status_mut() = *status;
     }
@@ -92,8 +95,7 @@ async fn answer(
 }
 
 /// An answer that `s3s` could not put into HTTP.
-fn internal_error(error: HttpError) -> HttpResponse {
-    let error: s3s::StdError = error.into();
+fn internal_error(error: &StdError) -> HttpResponse {
     tracing::error!(%error, "the dev store could not write an answer");
     let mut response = HttpResponse::new(Body::empty());
     *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;

@@ -1,6 +1,6 @@
-//! The operations as the `s3s` crate hands them over: signature checked, most inputs parsed. In: requests for
-//! the one bucket. Out: answers of `objects`, `multipart`, `lists`; `read` and `multi_delete` get their
-//! requests raw, and say why. Operations that are not here answer 501.
+//! The operations as the `s3s` crate hands them over: paths, queries and XML parsed. In: requests that `auth`
+//! admitted, and their headers from there. Out: answers of `objects`, `multipart`, `lists`; `read` and
+//! `multi_delete` get their requests raw, and say why. Operations that are not here answer 501.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use s3s::dto::{
     GetBucketVersioningOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput,
     ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectVersionsInput, ListObjectVersionsOutput,
     ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput,
-    ListPartsOutput, Part, PostObjectInput, PostObjectOutput, PutObjectInput, PutObjectOutput,
-    RestoreObjectInput, RestoreObjectOutput, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput,
-    UploadPartOutput,
+    ListPartsOutput, Part, PutObjectInput, PutObjectOutput, RestoreObjectInput, RestoreObjectOutput,
+    UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
 use s3s::route::S3Route;
 use s3s::{Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
+use super::auth::Admitted;
 use super::checksum::{Algorithm, Checksum};
 use super::multipart::Named;
 use super::read::Ask;
@@ -53,23 +53,10 @@ impl Service {
         if name == self.0.bucket { Ok(()) } else { Err(Code::NoSuchBucket.into()) }
     }
 
-    /// The signature is right; it must also be of version 4 and for this region, as S3 demands.
-    fn check_scope<T>(&self, req: &S3Request<T>) -> Result<()> {
-        let expected = &self.0.region;
-        match &req.region {
-            Some(region) if region.as_str() == expected => Ok(()),
-            Some(region) => Err(Error::new(Code::AuthorizationHeaderMalformed).say(format!(
-                "The authorization header is malformed; the region '{region}' is wrong; expecting '{expected}'"
-            ))),
-            None => Err(Error::new(Code::InvalidRequest).say(
-                "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
-            )),
-        }
-    }
-
-    fn admit<T>(&self, req: &S3Request<T>, bucket: &str) -> Result<()> {
-        self.check_scope(req)?;
-        self.check_bucket(bucket)
+    /// The headers of a request for the one bucket.
+    fn admit<'req, T>(&self, req: &'req S3Request<T>, bucket: &str) -> Result<&'req HeaderMap> {
+        let headers = Admitted::headers(&req.extensions)?;
+        self.check_bucket(bucket).map(|()| headers)
     }
 
     /// The key of a copy's source.
@@ -100,7 +87,7 @@ impl S3 for Service {
         &self,
         req: S3Request<ListBucketsInput>,
     ) -> S3Result<S3Response<ListBucketsOutput>> {
-        self.check_scope(&req)?;
+        Admitted::headers(&req.extensions)?;
         let bucket = Bucket {
             name: Some(self.0.bucket.clone()),
             bucket_region: Some(self.0.region.clone()),
@@ -139,30 +126,24 @@ impl S3 for Service {
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
-        self.admit(&req, &req.input.bucket)?;
-        let input = req.input;
-        let headers = objects::put(&self.0, input.key, req.headers, input.body, req.trailing_headers).await?;
+        let headers = self.admit(&req, &req.input.bucket)?.clone();
+        let headers = objects::put(&self.0, req.input.key, headers, req.input.body).await?;
         Ok(S3Response::with_headers(PutObjectOutput::default(), headers))
-    }
-
-    /// By default `s3s` would make a form upload a PutObject.
-    async fn post_object(&self, _: S3Request<PostObjectInput>) -> S3Result<S3Response<PostObjectOutput>> {
-        Err(Error::new(Code::NotImplemented).into())
     }
 
     async fn delete_object(
         &self,
         req: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
-        self.admit(&req, &req.input.bucket)?;
-        objects::delete(&self.0, req.input.key, req.input.version_id.as_deref(), req.headers).await?;
+        let headers = self.admit(&req, &req.input.bucket)?.clone();
+        objects::delete(&self.0, req.input.key, req.input.version_id.as_deref(), headers).await?;
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
-        self.admit(&req, &req.input.bucket)?;
+        let headers = self.admit(&req, &req.input.bucket)?.clone();
         let from = self.source_key(&req.input.copy_source)?;
-        let copied = objects::copy(&self.0, from, req.input.key, req.headers).await?;
+        let copied = objects::copy(&self.0, from, req.input.key, headers).await?;
         let sum = copied.checksum.as_ref();
         let result = CopyObjectResult {
             e_tag: Some(etag(&copied.etag)),
@@ -197,9 +178,9 @@ impl S3 for Service {
         &self,
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        self.admit(&req, &req.input.bucket)?;
+        let headers = self.admit(&req, &req.input.bucket)?.clone();
         let (bucket, key) = (req.input.bucket, req.input.key);
-        let created = multipart::create(&self.0, key.clone(), &req.headers).await?;
+        let created = multipart::create(&self.0, key.clone(), &headers).await?;
         let output = CreateMultipartUploadOutput {
             bucket: Some(bucket),
             key: Some(key),
@@ -210,11 +191,10 @@ impl S3 for Service {
     }
 
     async fn upload_part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
-        self.admit(&req, &req.input.bucket)?;
+        let headers = self.admit(&req, &req.input.bucket)?.clone();
         let input = req.input;
         let place = (input.key, input.upload_id, input.part_number);
-        let headers =
-            multipart::put_part(&self.0, place, &req.headers, input.body, req.trailing_headers).await?;
+        let headers = multipart::put_part(&self.0, place, &headers, input.body).await?;
         Ok(S3Response::with_headers(UploadPartOutput::default(), headers))
     }
 
@@ -222,11 +202,11 @@ impl S3 for Service {
         &self,
         req: S3Request<UploadPartCopyInput>,
     ) -> S3Result<S3Response<UploadPartCopyOutput>> {
-        self.admit(&req, &req.input.bucket)?;
+        let headers = self.admit(&req, &req.input.bucket)?.clone();
         let input = req.input;
         let from = self.source_key(&input.copy_source)?;
         let place = (input.key, input.upload_id, input.part_number);
-        let copied = multipart::copy_part(&self.0, place, from, &req.headers).await?;
+        let copied = multipart::copy_part(&self.0, place, from, &headers).await?;
         let sum = copied.checksum.as_ref();
         let result = CopyPartResult {
             e_tag: Some(etag(&copied.etag)),
@@ -288,7 +268,7 @@ impl S3 for Service {
         &self,
         req: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
-        self.admit(&req, &req.input.bucket)?;
+        let headers = self.admit(&req, &req.input.bucket)?.clone();
         let input = req.input;
         let parts = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
         let named = parts.into_iter().map(|part| {
@@ -305,7 +285,7 @@ impl S3 for Service {
         });
         let named = named.collect::<Result<Vec<_>>>()?;
         let key = input.key;
-        let done = multipart::complete(&self.0, key.clone(), input.upload_id, req.headers, named).await?;
+        let done = multipart::complete(&self.0, key.clone(), input.upload_id, headers, named).await?;
         let sum = done.checksum.as_ref();
         let output = CompleteMultipartUploadOutput {
             location: Some(format!("/{}/{}", input.bucket, super::listing::spell(&key, true))),
@@ -384,7 +364,7 @@ fn query(uri: &Uri) -> impl Iterator<Item = (String, String)> + '_ {
     })
 }
 
-/// The operations that `s3s` only authenticates.
+/// The operations whose requests `s3s` hands over as they are.
 #[async_trait::async_trait]
 impl S3Route for Service {
     fn is_match(&self, method: &Method, uri: &Uri, _: &HeaderMap, _: &mut Extensions) -> bool {
@@ -399,17 +379,21 @@ impl S3Route for Service {
             && query(uri).all(|(name, _)| read::is_plain_query(&name))
     }
 
+    /// `s3s` asks for credentials of its own here; `call` asks for what `auth` admitted.
+    async fn check_access(&self, _: &mut S3Request<Body>) -> S3Result<()> {
+        Ok(())
+    }
+
     async fn call(&self, req: S3Request<Body>) -> S3Result<S3Response<Body>> {
         let (bucket, key) = split_path(&req.uri).ok_or_else(|| Error::new(Code::InvalidURI))?;
-        self.admit(&req, &bucket)?;
+        let headers = self.admit(&req, &bucket)?.clone();
         if req.method == Method::POST {
-            let xml = multi_delete::run(&self.0, &req.headers, req.input, req.trailing_headers).await?;
+            let xml = multi_delete::run(&self.0, &headers, req.input).await?;
             let mut response = S3Response::new(Body::from(xml));
             super::headers::set(&mut response.headers, "content-type", "application/xml");
             return Ok(response);
         }
-        let query = query(&req.uri).collect();
-        let ask = Ask { method: req.method, key, query, headers: req.headers };
+        let ask = Ask { method: req.method, key, query: query(&req.uri).collect(), headers };
         Ok(read::answer(Arc::clone(&self.0), ask).await?)
     }
 }

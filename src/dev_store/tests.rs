@@ -1,4 +1,5 @@
-//! The store from the inside: what survives, what never becomes visible, what is cleaned up.
+//! The store from the inside: what survives, what never becomes visible, what is cleaned up. `wire` has it
+//! from the outside.
 
 use std::fs;
 use std::path::Path;
@@ -18,6 +19,8 @@ use super::read::Ask;
 use super::{DevStore, Settings, Store, multi_delete, multipart, objects, read};
 use crate::error::{Code, Error};
 use crate::types::Secret;
+
+mod wire;
 
 fn settings(dir: &Path) -> Settings {
     Settings {
@@ -47,7 +50,7 @@ fn body(bytes: &[u8]) -> StreamingBlob {
 async fn put(store: &Arc<Store>, key: &str, bytes: &[u8], more: &[(&str, &str)]) -> Result<HeaderMap, Error> {
     let mut request = headers(more);
     request.entry("content-length").or_insert(bytes.len().into());
-    objects::put(store, key.to_owned(), request, Some(body(bytes)), None).await
+    objects::put(store, key.to_owned(), request, Some(body(bytes))).await
 }
 
 async fn ask(store: &Arc<Store>, key: &str, more: &[(&str, &str)]) -> Result<S3Response<Body>, Error> {
@@ -87,7 +90,7 @@ async fn upload(store: &Arc<Store>, key: &str, parts: &[&[u8]]) -> Result<multip
     for (part, number) in parts.iter().zip(1..) {
         let request = headers(&[("content-length", &part.len().to_string())]);
         let place = (key.to_owned(), id.clone(), number);
-        let answer = multipart::put_part(store, place, &request, Some(body(part)), None).await.unwrap();
+        let answer = multipart::put_part(store, place, &request, Some(body(part))).await.unwrap();
         let etag = answer["etag"].to_str().unwrap().trim_matches('"').to_owned();
         named.push(Named { number, etag, checksum: None });
     }
@@ -179,7 +182,7 @@ async fn a_body_that_breaks_a_promise_leaves_nothing() {
     assert_eq!(get(&store, "k").await, b"before");
     let died = async_stream([Ok(Bytes::from_static(b"half")), Err("the client died")]);
     let request = headers(&[("content-length", "8")]);
-    let result = objects::put(&store, "k".into(), request, Some(died), None).await;
+    let result = objects::put(&store, "k".into(), request, Some(died)).await;
     assert_eq!(code(result), Some(Code::IncompleteBody));
     assert_eq!(blobs(dir.path()), 1);
     // And what keeps its promises is taken.
@@ -223,10 +226,10 @@ async fn completing_checks_parts_and_frees_what_is_not_named() {
     let place = |number| ("k".to_owned(), id.clone(), number);
     let request = headers(&[("content-length", "1")]);
     for number in [1, 2, 1] {
-        multipart::put_part(&store, place(number), &request, Some(body(b"x")), None).await.unwrap();
+        multipart::put_part(&store, place(number), &request, Some(body(b"x"))).await.unwrap();
     }
     for wrong in [0, 10_001, -1] {
-        let result = multipart::put_part(&store, place(wrong), &request, Some(body(b"x")), None).await;
+        let result = multipart::put_part(&store, place(wrong), &request, Some(body(b"x"))).await;
         assert_eq!(code(result), Some(Code::InvalidArgument));
     }
     let named = |number, etag: &str| Named { number, etag: etag.to_owned(), checksum: None };
@@ -306,7 +309,7 @@ async fn many_keys_go_in_one_request() {
         <Object><Key>stays</Key><VersionId>v9</VersionId></Object></Delete>";
     let run = |request: HeaderMap| {
         let store = &store;
-        async move { multi_delete::run(store, &request, Body::from(xml.to_owned()), None).await }
+        async move { multi_delete::run(store, &request, Body::from(xml.to_owned())).await }
     };
     assert_eq!(code(run(HeaderMap::new()).await), Some(Code::InvalidRequest));
     assert_eq!(
