@@ -1,6 +1,7 @@
 //! Bodies on their way through. Upwards: `plan` reads from the head how a body is framed and what it
 //! promises; `intake` decodes (`aws_chunked`) and checks (`checksum`) it piece by piece; `upload` streams it
-//! upstream and holds the tail until every promise is kept; `small` reads control XML whole, under a cap.
+//! upstream and holds the tail until every promise is kept; `small` reads control XML whole, under a cap;
+//! `unread` is a body that nobody has asked for yet.
 //! Downwards: `download` passes an answer on and tells once how it ended.
 //! Nothing here copies payload, and no number from a client sizes a buffer.
 
@@ -12,6 +13,7 @@ mod patience;
 pub mod plan;
 pub mod small;
 mod source;
+pub mod unread;
 pub mod upload;
 
 /// The length of a slice in the type that lengths on the wire have.

@@ -30,6 +30,8 @@ use crate::auth::Authenticator;
 use crate::body::download::Download;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
+use crate::body::unread::Unread;
+use crate::body::upload::UploadHandle;
 use crate::config::{self, BucketKind, Config};
 use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
@@ -147,18 +149,27 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let mut record =
             Record::open(self.instruments.clone(), peer.ip, parts.headers.get(header::USER_AGENT).cloned());
-        let served =
-            std::panic::AssertUnwindSafe(self.serve(&parts, body, peer, now, &mut record)).catch_unwind();
+        let mut body = Unread::new(body, &parts.headers);
+        let served = std::panic::AssertUnwindSafe(self.serve(&parts, &mut body, peer, now, &mut record));
         let answer = served
+            .catch_unwind()
             .await
             .unwrap_or_else(|_| Err(Error::new(Code::InternalError).because("a handler panicked")));
-        respond(answer, &parts, self.upstream.idle_timeout(), record)
+        if record.upload.as_ref().is_some_and(UploadHandle::is_complete) {
+            body.was_read_whole();
+        }
+        let goes_on = body.clear().await;
+        let mut response = respond(answer, &parts, self.upstream.idle_timeout(), record);
+        if !goes_on {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 
     async fn serve(
         &self,
         parts: &Parts,
-        body: Incoming,
+        body: &mut Unread,
         peer: Peer,
         now: SystemTime,
         record: &mut Record,
@@ -216,7 +227,7 @@ impl Gateway {
         &self,
         ask: Ask<'_>,
         payload: VerifiedPayload,
-        body: Incoming,
+        body: &mut Unread,
         record: &mut Record,
     ) -> Result<Answer> {
         // Boxed: a request's future is moved about before it runs, and would be as large as the largest of these.
@@ -293,7 +304,7 @@ impl Gateway {
         &self,
         ask: &Ask<'_>,
         payload: VerifiedPayload,
-        body: Incoming,
+        body: &mut Unread,
         record: &mut Record,
     ) -> Result<String> {
         let BodyKind::Document(cap) = ask.request.operation.body() else {
@@ -304,7 +315,8 @@ impl Gateway {
             Operation::CompleteMultipartUpload => UploadPlan::for_complete(headers, payload.into_inner())?,
             _ => UploadPlan::for_small(headers, payload.into_inner())?,
         };
-        let document = small::read_small(body, plan, cap, self.body_idle_timeout).await?;
+        let document = small::read_small(body.take(), plan, cap, self.body_idle_timeout).await?;
+        body.was_read_whole();
         record.document_bytes = u64::try_from(document.len()).expect("a length fits");
         String::from_utf8(document.into()).map_err(|_| Code::MalformedXML.into())
     }

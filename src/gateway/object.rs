@@ -12,6 +12,7 @@ use super::{Ask, Gateway, local, multipart};
 use crate::body::checksum::Verified;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
+use crate::body::unread::Unread;
 use crate::body::upload::{GateState, upload};
 use crate::error::{Code, Error, Result};
 use crate::s3::operation::Operation;
@@ -70,7 +71,7 @@ impl Gateway {
         &self,
         ask: Ask<'_>,
         payload: VerifiedPayload,
-        body: Incoming,
+        body: &mut Unread,
         record: &mut Record,
     ) -> Result<Answer> {
         let is_part = ask.request.operation == Operation::UploadPart;
@@ -99,19 +100,20 @@ impl Gateway {
         &self,
         call: Call,
         plan: UploadPlan,
-        body: Incoming,
+        body: &mut Unread,
         ask: &Ask<'_>,
         record: &mut Record,
     ) -> Result<(Response<Incoming>, Option<Verified>)> {
         if plan.is_empty() {
-            let verified = small::verify_empty(body, plan, self.body_idle_timeout).await?;
+            let verified = small::verify_empty(body.take(), plan, self.body_idle_timeout).await?;
+            body.was_read_whole();
             let started = Instant::now();
             let answered = self.upstream.send_document(call, Bytes::new(), ask.now).await;
             self.note_upstream(started, &answered, record);
             return Ok((answered?, verified));
         }
         let gate = if plan.length() > ASK_FIRST_ABOVE { GateState::Closed } else { GateState::Open };
-        let (stream, handle) = upload(body, plan, self.body_idle_timeout, gate);
+        let (stream, handle) = upload(body.take(), plan, self.body_idle_timeout, gate);
         record.upload = Some(handle.clone());
         let started = Instant::now();
         let answered = self.upstream.send_upload(call, stream, &handle, ask.now).await;
