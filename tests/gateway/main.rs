@@ -28,3 +28,4 @@ mod payload_modes;
 mod presigned;
 mod streaming;
 mod upstream_faults;
+mod upstream_pace;
