@@ -1,7 +1,7 @@
 //! One client connection: its timeouts, and the phases that decide which of them counts. A head must come
 //! within `header_timeout` of its first byte (of the accept, for the first one), the next request within
 //! `idle_timeout`, and a client that takes nothing of its answer for `idle_timeout` is cut. While a request is
-//! being served, the body adapters watch the client's sending; nothing here does.
+//! being served, the body adapters time the client's sending; here it is only noticed when the client leaves.
 
 use std::io;
 use std::pin::Pin;
@@ -15,6 +15,11 @@ use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+use super::presence::{Presence, Watched};
+
+/// Between looks at a client whose bytes wait unread: nothing wakes anybody when it leaves.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
@@ -121,6 +126,7 @@ pub(super) struct ClientStream<S> {
     read_timer: Timer,
     write_timer: Timer,
     write_blocked_since: Option<Instant>,
+    look_timer: Timer,
 }
 
 impl<S> ClientStream<S> {
@@ -133,6 +139,7 @@ impl<S> ClientStream<S> {
             read_timer: Timer::default(),
             write_timer: Timer::default(),
             write_blocked_since: None,
+            look_timer: Timer::default(),
         }
     }
 
@@ -176,6 +183,25 @@ impl<S> ClientStream<S> {
     }
 }
 
+impl<S: Watched> ClientStream<S> {
+    /// An error once the client of the request being served has left.
+    fn check_presence(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.follow();
+        if !matches!(self.waiting, Waiting::Served) {
+            return Ok(());
+        }
+        match self.inner.presence(cx) {
+            Presence::Silent => Ok(()),
+            Presence::Unread => {
+                // Only for its wake-up; the next look is taken then.
+                let _ = self.look_timer.poll(Instant::now() + LOOK_EVERY, cx);
+                Ok(())
+            }
+            Presence::Gone => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has left")),
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -194,7 +220,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+impl<S: AsyncWrite + Watched + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.inner).poll_write(cx, data);
@@ -215,8 +241,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         self.inner.is_write_vectored()
     }
 
+    /// hyper calls this whenever it does anything, so this is where a client's going is noticed.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.check_presence(cx)?;
         let polled = Pin::new(&mut this.inner).poll_flush(cx);
         if polled.is_pending() { this.poll_stalled(cx) } else { polled }
     }
@@ -285,9 +313,15 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Guarded<B> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
+
+    impl Watched for DuplexStream {
+        fn presence(&self, _: &mut Context<'_>) -> Presence {
+            Presence::Silent
+        }
+    }
 
     const TIMEOUTS: Timeouts = Timeouts { header: Duration::from_secs(10), idle: Duration::from_mins(1) };
 

@@ -20,6 +20,7 @@ mod exhaustion;
 mod framing;
 mod harness;
 mod keys;
+mod leaving;
 mod listing;
 mod multipart;
 mod objects;
