@@ -56,7 +56,7 @@ impl Drop for AbortOnDrop {
 impl Bound {
     pub async fn new(config: &Config, access_log: AccessLog) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
-        let instruments = Instruments { metrics: metrics.clone(), access_log };
+        let instruments = Instruments::new(metrics.clone(), access_log);
         let gateway = Arc::new(gateway::Gateway::new(config, instruments)?);
         let (tls, reloader) = match &config.server.tls {
             None => (None, None),

@@ -16,6 +16,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The variable by which a container moves the listener of the gateway beside this command.
 const LISTEN: &str = "BUCKETWARDEN_ADMIN__LISTEN";
 
+pub(super) const ADMIN_URL_HELP: &str =
+    "The gateway's admin listener [default: where BUCKETWARDEN_ADMIN__LISTEN says, or http://127.0.0.1:9090]";
+
 pub(super) fn run(admin_url: Option<String>) -> Result<(), Failure> {
     let listen = || std::env::var(LISTEN).ok().filter(|text| !text.is_empty());
     let admin_url = match (admin_url, listen()) {

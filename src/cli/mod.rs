@@ -41,8 +41,7 @@ enum Command {
     },
     /// Exits with 0 when the local gateway is ready.
     Healthcheck {
-        /// The gateway's admin listener [default: where BUCKETWARDEN_ADMIN__LISTEN says, or http://127.0.0.1:9090]
-        #[arg(long, env = "BUCKETWARDEN_ADMIN_URL")]
+        #[arg(long, env = "BUCKETWARDEN_ADMIN_URL", help = healthcheck::ADMIN_URL_HELP)]
         admin_url: Option<String>,
     },
     /// Version, commit, compiler.

@@ -338,6 +338,11 @@ impl Gateway {
         headers
     }
 
+    /// From now on requests that end early are the gateway's doing.
+    pub fn give_up(&self) {
+        self.instruments.give_up();
+    }
+
     /// Waits for operations that go on without their clients.
     pub async fn finish(&self) {
         self.slow_operations.finish().await;

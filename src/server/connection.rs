@@ -149,6 +149,10 @@ impl<S> ClientStream<S> {
         match (&self.waiting, work) {
             (Waiting::Head(_) | Waiting::Next(_), Work::Request) => self.waiting = Waiting::Served,
             (Waiting::Served, Work::NoneSince(since)) => self.waiting = Waiting::Next(since),
+            // One that was answered between two looks.
+            (Waiting::Head(began), Work::NoneSince(since)) if since > *began => {
+                self.waiting = Waiting::Next(since);
+            }
             (Waiting::Head(_) | Waiting::Next(_), Work::NoneSince(_)) | (Waiting::Served, Work::Request) => {}
         }
     }
@@ -193,8 +197,10 @@ impl<S: Watched> ClientStream<S> {
         match self.inner.presence(cx) {
             Presence::Silent => Ok(()),
             Presence::Unread => {
-                // Only for its wake-up; the next look is taken then.
-                let _ = self.look_timer.poll(Instant::now() + LOOK_EVERY, cx);
+                // Its wake-up brings the next flush, and with it the next look.
+                if self.look_timer.poll(Instant::now() + LOOK_EVERY, cx).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
                 Ok(())
             }
             Presence::Gone => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has left")),
@@ -350,6 +356,21 @@ mod tests {
         let began = Instant::now();
         assert_eq!(server.read(&mut buffer).await.expect_err("silence").kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_answered_at_once_counts_as_one() {
+        let (mut client, server) = duplex(64);
+        let busy = Busy::new();
+        let mut server = ClientStream::new(server, TIMEOUTS, busy.clone());
+        let mut buffer = [0; 8];
+        client.write_all(b"G").await.expect("open");
+        server.read_exact(&mut buffer[..1]).await.expect("a byte");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        drop(busy.begin());
+        let started = Instant::now();
+        assert_eq!(server.read(&mut buffer).await.expect_err("silence").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed().as_secs(), 60);
     }
 
     #[tokio::test(start_paused = true)]

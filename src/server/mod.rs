@@ -139,6 +139,7 @@ impl Server {
         };
         if tokio::time::timeout(drain_timeout, finished).await.is_err() {
             let connections = connections.len();
+            server.gateway.give_up();
             tracing::warn!(connections, "the drain timeout has passed; closing what is left");
         }
         connections.shutdown().await;
