@@ -1,7 +1,7 @@
 //! How a body will come, decided from the head alone and before a byte of it is asked for: its framing, its
 //! exact decoded length, and what is promised about it. An inconsistent promise is refused here.
 
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
 use super::aws_chunked::Decoder;
 use super::checksum::{Checks, Promise, content_md5};
@@ -10,6 +10,9 @@ use crate::error::{Code, Error, Result};
 use crate::sigv4::Payload;
 
 const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");
+
+/// The largest object there can be: S3's own limit of 50 TB, rounded up.
+const MAX_OBJECT: u64 = 50 << 40;
 
 /// The plan for an object's or a part's bytes: the length is always known.
 pub struct UploadPlan {
@@ -26,8 +29,21 @@ pub struct SmallPlan {
 
 impl UploadPlan {
     pub fn from_head(headers: &HeaderMap, payload: Payload) -> Result<Self> {
+        let plain = matches!(payload, Payload::Unsigned | Payload::Sha256(_));
+        if plain && announces_chunks(headers) {
+            // The framing would be stored as if it were the object.
+            return Err(Error::new(Code::InvalidRequest).say(
+                "Content-Encoding aws-chunked needs an x-amz-content-sha256 that begins with STREAMING-.",
+            ));
+        }
         let (length, intake) = plan(headers, payload, Checksums::OfBody)?;
-        Ok(Self { length: length.ok_or(Code::MissingContentLength)?, intake })
+        let length = length.ok_or(Code::MissingContentLength)?;
+        if length > MAX_OBJECT {
+            return Err(Error::new(Code::EntityTooLarge)
+                .detail("ProposedSize", length.to_string())
+                .detail("MaxSizeAllowed", MAX_OBJECT.to_string()));
+        }
+        Ok(Self { length, intake })
     }
 
     /// For XML bodies, which may come without a length, or not at all.
@@ -61,6 +77,15 @@ impl SmallPlan {
         }
         self
     }
+}
+
+/// Whether a request says that its body is in aws-chunked framing.
+fn announces_chunks(headers: &HeaderMap) -> bool {
+    headers.contains_key(DECODED_LENGTH)
+        && headers.get_all(CONTENT_ENCODING).iter().any(|value| {
+            let tokens = value.as_bytes().split(|byte| *byte == b',');
+            tokens.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(b"aws-chunked"))
+        })
 }
 
 /// `Content-Encoding` as it may be stored: without `aws-chunked`, which describes the request and not the
@@ -184,13 +209,23 @@ mod tests {
             let pairs = [("x-amz-decoded-content-length", bad)];
             assert_eq!(length(&pairs, Payload::UnsignedChunks), Err(Code::InvalidArgument), "{bad}");
         }
-        // The encoding alone decides nothing.
-        let pairs = [
-            ("content-encoding", "aws-chunked"),
+        // The encoding alone decides nothing; what says in two ways that it is framed must be read so.
+        let pairs = [("content-encoding", "aws-chunked"), ("content-length", "9")];
+        assert_eq!(length(&pairs, Payload::Unsigned), Ok(9));
+        let framed = [
+            ("content-encoding", "gzip, aws-chunked"),
             ("content-length", "9"),
             ("x-amz-decoded-content-length", "7"),
         ];
-        assert_eq!(length(&pairs, Payload::Unsigned), Ok(9));
+        assert_eq!(length(&framed, Payload::Unsigned), Err(Code::InvalidRequest));
+    }
+
+    #[test]
+    fn no_object_is_larger_than_s3_takes() {
+        let largest = MAX_OBJECT.to_string();
+        assert_eq!(length(&[("content-length", &largest)], Payload::Unsigned), Ok(MAX_OBJECT));
+        let larger = (MAX_OBJECT + 1).to_string();
+        assert_eq!(length(&[("content-length", &larger)], Payload::Unsigned), Err(Code::EntityTooLarge));
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub(super) struct Arguments {
     data: PathBuf,
 }
 
-const REGION: &str = "us-east-1";
+/// Not `us-east-1`: for that one region boto3 and the aws CLI presign URLs with the signature version of 2006.
+const REGION: &str = "us-phoenix-1";
 const BUCKET: &str = "bucketwarden-dev";
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {

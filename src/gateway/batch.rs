@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue, Method};
 use md5::{Digest as _, Md5};
+use std::collections::HashMap;
 use std::time::Instant;
 
 use super::answer::Answer;
@@ -36,18 +37,8 @@ impl Gateway {
         if !mapped.is_empty() {
             let document =
                 xml::write_delete(mapped.iter().map(|(target, object)| (target.key.as_str(), *object)));
-            for mut result in self.delete_upstream(&ask, document, record).await? {
-                let key = ask.grant.scope().unmap(&result.key).map(str::to_owned).ok_or_else(|| {
-                    Error::new(Code::BadGateway)
-                        .because("the upstream deleted a key that it was not asked to")
-                })?;
-                result.key = key;
-                if let DeleteOutcome::Failed { code, message } = &mut result.outcome {
-                    let error = upstream::translate_named(code, message);
-                    (*code, *message) = (error.code.as_str().to_owned(), error.message().to_owned());
-                }
-                results.push(result);
-            }
+            let told = Told::new(self.delete_upstream(&ask, document, record).await?);
+            results.extend(mapped.iter().map(|(target, object)| told.of(target, object)));
         }
         Ok(Answer::xml(xml::write_delete_result(&results, delete.quiet)))
     }
@@ -69,6 +60,41 @@ impl Gateway {
         let answered = self.upstream.send_document(call, document.into(), ask.now).await;
         self.note_upstream(started, &answered, record);
         xml::parse_delete_result(&upstream::read_document(answered?).await?)
+    }
+}
+
+/// What the upstream said of each real key.
+struct Told(HashMap<String, Vec<DeleteResult>>);
+
+impl Told {
+    fn new(results: Vec<DeleteResult>) -> Self {
+        let mut by_key: HashMap<String, Vec<DeleteResult>> = HashMap::with_capacity(results.len());
+        for result in results {
+            by_key.entry(result.key.clone()).or_default().push(result);
+        }
+        Self(by_key)
+    }
+
+    /// The result of one object that was asked for. Silence is no success: what the upstream left out has failed.
+    fn of(&self, target: &UpstreamTarget, object: &DeleteObject) -> DeleteResult {
+        let results = self.0.get(target.key.as_str()).map_or(&[][..], Vec::as_slice);
+        let of_version = results.iter().find(|result| result.version_id == object.version_id);
+        let Some(told) = of_version.or(results.first()) else {
+            let error = Error::new(Code::InternalError);
+            tracing::warn!("the upstream's DeleteResult leaves out a key that it was asked to delete");
+            return failed(object.key.clone(), object.version_id.clone(), &error);
+        };
+        let mut result = DeleteResult { key: object.key.clone(), ..told.clone() };
+        if let DeleteOutcome::Failed { code, message } = &mut result.outcome {
+            let error = upstream::translate_named(code, message);
+            if error.code == Code::NoSuchKey && object.version_id.is_none() {
+                // S3 deletes what is not there with success; not every upstream does.
+                result.outcome = DeleteOutcome::Deleted { marker: false, marker_version_id: None };
+            } else {
+                (*code, *message) = (error.code.as_str().to_owned(), error.message().to_owned());
+            }
+        }
+        result
     }
 }
 

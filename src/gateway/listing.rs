@@ -66,6 +66,11 @@ impl Gateway {
         let view = |plus| listing.view(&ask, true, plus, &unmap);
         let key_marker = ask.param("key-marker").unwrap_or("");
         let version_id_marker = ask.param("version-id-marker");
+        if key_marker.is_empty() && version_id_marker.is_some_and(|marker| !marker.is_empty()) {
+            return Err(Error::new(Code::InvalidArgument)
+                .say("A version-id marker cannot be specified without a key marker.")
+                .detail("ArgumentName", "version-id-marker"));
+        }
         let page = VersionsPage { key_marker, version_id_marker };
         if listing.is_empty(&ask) {
             return Ok(Answer::xml(xml::empty_versions(&view(PlusMeaning::Space), &page)));
@@ -171,10 +176,13 @@ impl<'a> Listing<'a> {
         let max = match ask.param(max_parameter) {
             None | Some("") => MAX_ENTRIES,
             Some(text) => {
-                let number: u64 =
-                    number(text).filter(|&number| number <= u64::from(i32::MAX.unsigned_abs())).ok_or_else(
-                        || invalid(max_parameter, "Provided max-keys not an integer or within integer range"),
-                    )?;
+                let number: u64 = number(text)
+                    .filter(|&number| number <= u64::from(i32::MAX.unsigned_abs()))
+                    .ok_or_else(|| {
+                        Error::new(Code::InvalidArgument)
+                            .say(format!("Provided {max_parameter} not an integer or within integer range"))
+                            .detail("ArgumentName", max_parameter)
+                    })?;
                 u32::try_from(number).unwrap_or(MAX_ENTRIES).min(MAX_ENTRIES)
             }
         };

@@ -384,12 +384,15 @@ fn check_http(parts: &Parts) -> Result<()> {
     if parts.method == Method::CONNECT {
         return Err(Code::MethodNotAllowed.into());
     }
-    match parts.headers.get(header::EXPECT) {
-        Some(expect) if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
-            Err(Code::ExpectationFailed.into())
-        }
-        Some(_) | None => Ok(()),
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return Err(Error::new(Code::NotImplemented).say("The only transfer coding supported is chunked."));
     }
+    let mut expectations = parts.headers.get_all(header::EXPECT).iter();
+    if expectations.any(|expect| !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Code::ExpectationFailed.into());
+    }
+    Ok(())
 }
 
 /// The one place where an answer, or an error, becomes a response.

@@ -47,7 +47,11 @@ impl Gateway {
                 call = call.query(name, value);
             }
         }
-        let response = self.forward(call, &ask, record).await?;
+        let mut response = self.forward(call.clone(), &ask, record).await?;
+        if is_of_another_version(&ask, &response) {
+            let whole = call.without(&[header::RANGE, header::IF_RANGE]);
+            response = self.forward(whole, &ask, record).await?;
+        }
         let mut headers = headers::to_client(response.headers());
         headers.extend(self.platform_uri_header(&ask));
         if response.status() == StatusCode::NOT_MODIFIED {
@@ -78,7 +82,11 @@ impl Gateway {
         let (response, verified) = self.stream_up(call, plan, body, &ask, record).await?;
         let mut headers = headers::to_client(response.headers());
         headers.remove(header::CONTENT_LENGTH);
-        headers.extend(verified.map(|verified| (verified.algorithm.header(), verified.header_value())));
+        if let Some(verified) = verified {
+            // One checksum, the client's own; an upstream may have computed another.
+            headers::remove_checksums(&mut headers);
+            headers.insert(verified.algorithm.header(), verified.header_value());
+        }
         if !is_part {
             headers.extend(self.platform_uri_header(&ask));
         }
@@ -119,8 +127,14 @@ impl Gateway {
         }
         let headers = match self.forward(call, &ask, record).await {
             Ok(response) => headers::to_client(response.headers()),
-            // S3 deletes what is not there with success; not every upstream does.
-            Err(error) if error.code == Code::NoSuchKey && version_id.is_none() => HeaderMap::new(),
+            // S3 deletes what is not there with success; not every upstream does. A condition is another matter.
+            Err(error)
+                if error.code == Code::NoSuchKey
+                    && version_id.is_none()
+                    && !ask.headers.contains_key(header::IF_MATCH) =>
+            {
+                HeaderMap::new()
+            }
             Err(error) => return Err(error),
         };
         Ok(Answer::empty(StatusCode::NO_CONTENT).headers(headers))
@@ -195,6 +209,16 @@ impl Gateway {
         }
         self.forward(call, ask, record).await
     }
+}
+
+/// Whether this is a part of an object that has changed since the client got the other parts: `If-Range` asks for
+/// the whole then (RFC 9110 §13.1.5), and not every upstream knows that.
+fn is_of_another_version(ask: &Ask<'_>, response: &Response<Incoming>) -> bool {
+    let Some(known) = ask.headers.get(header::IF_RANGE) else {
+        return false;
+    };
+    let is = |name: HeaderName| response.headers().get(name).is_some_and(|value| value == known);
+    response.status() == StatusCode::PARTIAL_CONTENT && !is(header::ETAG) && !is(header::LAST_MODIFIED)
 }
 
 /// What `GetObjectAttributes` was asked for: at least one name, all of them known.

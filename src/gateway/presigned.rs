@@ -8,6 +8,18 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::error::{Code, Error, Result};
 use crate::s3::query::Query;
 
+/// SDKs also move there what they compute of the body when they sign; but a presigned URL is made before there
+/// is a body, and the checksum that the JavaScript SDK writes is that of none. S3 does not look at them, and no
+/// more does this: a checksum counts in a header or trailer.
+const OF_A_BODY_THAT_IS_NOT_THERE: [&str; 6] = [
+    "x-amz-checksum-crc32",
+    "x-amz-checksum-crc32c",
+    "x-amz-checksum-crc64nvme",
+    "x-amz-checksum-sha1",
+    "x-amz-checksum-sha256",
+    "x-amz-sdk-checksum-algorithm",
+];
+
 /// Parameters of the signature itself.
 const OF_THE_SIGNATURE: [&str; 8] = [
     "x-amz-algorithm",
@@ -28,7 +40,9 @@ pub(super) fn headers<'h>(headers: &'h HeaderMap, query: &Query<'_>) -> Result<C
     }
     for (parameter, value) in query.iter() {
         let name = parameter.to_ascii_lowercase();
-        if !name.starts_with("x-amz-") || OF_THE_SIGNATURE.contains(&name.as_str()) {
+        let ignored =
+            OF_THE_SIGNATURE.contains(&name.as_str()) || OF_A_BODY_THAT_IS_NOT_THERE.contains(&name.as_str());
+        if !name.starts_with("x-amz-") || ignored {
             continue;
         }
         let refused = |text: &'static str| {
@@ -62,6 +76,14 @@ mod tests {
         assert_eq!(merged.len(), 2);
         assert_eq!(merged["x-amz-meta-a"], "b c");
         assert_eq!(merged["x-amz-acl"], "private");
+    }
+
+    #[test]
+    fn a_checksum_in_the_query_is_of_no_body() {
+        let url = "X-Amz-Signature=s&x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32\
+                   &x-amz-checksum-algorithm=CRC32";
+        let merged = merge(url, &HeaderMap::new()).expect("fine");
+        assert_eq!(merged.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-amz-checksum-algorithm"]);
     }
 
     #[test]

@@ -195,8 +195,7 @@ impl Operation {
     pub fn body(self) -> BodyKind {
         match self {
             Self::PutObject | Self::UploadPart => BodyKind::Object,
-            Self::DeleteObjects => BodyKind::Document(MIB),
-            Self::CompleteMultipartUpload => BodyKind::Document(2 * MIB),
+            Self::DeleteObjects | Self::CompleteMultipartUpload => BodyKind::Document(2 * MIB),
             Self::PutBucketAcl | Self::PutObjectAcl | Self::RestoreObject | Self::CreateBucket => {
                 BodyKind::Document(64 * KIB)
             }
@@ -440,14 +439,21 @@ fn setting(subresource: &str) -> Option<Setting> {
 }
 
 fn on_object(method: &Method, sub: Option<&str>, query: &Query<'_>, copy: bool) -> Result<Operation> {
+    if query.get("versionId") == Some("") {
+        return Err(Error::new(Code::InvalidArgument).say("Version id cannot be the empty string"));
+    }
     Ok(match (method.as_str(), sub) {
         ("GET", None) => Operation::GetObject,
         ("HEAD", None) => Operation::HeadObject,
-        // A part number without an upload id would overwrite the whole object with one part.
-        ("PUT", None) if query.has("partNumber") => {
+        // A part number without an upload id would overwrite or delete the whole object for one part.
+        ("PUT" | "DELETE", None) if query.has("partNumber") => {
             return Err(
                 Error::new(Code::InvalidArgument).say("This operation does not accept a part number.")
             );
+        }
+        // Nor can a version be written: it would be the current object that changes.
+        ("PUT", None) if query.has("versionId") => {
+            return Err(Error::new(Code::InvalidArgument).say("This operation does not accept a version-id."));
         }
         ("PUT", None) if copy => Operation::CopyObject,
         ("PUT", None) => Operation::PutObject,
@@ -570,6 +576,10 @@ mod tests {
             ("GET /datasets?inventory", Code::NotImplemented),
             ("GET /datasets/k?acl&tagging", Code::InvalidArgument),
             ("PUT /datasets/k?partNumber=1", Code::InvalidArgument),
+            ("DELETE /datasets/k?partNumber=1", Code::InvalidArgument),
+            ("PUT /datasets/k?versionId=v", Code::InvalidArgument),
+            ("GET /datasets/k?versionId=", Code::InvalidArgument),
+            ("DELETE /datasets/k?versionId=", Code::InvalidArgument),
             ("PUT /datasets/k?uploadId=u", Code::InvalidArgument),
             ("GET /datasets?list-type=3", Code::InvalidArgument),
             ("GET //datasets/x", Code::InvalidBucketName),

@@ -1,7 +1,8 @@
 //! One client connection: its timeouts, and the phases that decide which of them counts. A head must come
 //! within `header_timeout` of its first byte (of the accept, for the first one), the next request within
 //! `idle_timeout`, and a client that takes nothing of its answer for `idle_timeout` is cut. While a request is
-//! being served, the body adapters time the client's sending; here it is only noticed when the client leaves.
+//! being served, the body adapters time the client's sending; here it is only noticed when the client leaves. A
+//! head whose lines do not end in CRLF is spoilt on its way in, so that hyper refuses it.
 
 use std::io;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
+use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -123,6 +125,7 @@ pub(super) struct ClientStream<S> {
     timeouts: Timeouts,
     busy: Busy,
     waiting: Waiting,
+    line_ends: LineEnds,
     read_timer: Timer,
     write_timer: Timer,
     write_blocked_since: Option<Instant>,
@@ -136,6 +139,7 @@ impl<S> ClientStream<S> {
             timeouts,
             busy,
             waiting: Waiting::Head(Instant::now()),
+            line_ends: LineEnds::default(),
             read_timer: Timer::default(),
             write_timer: Timer::default(),
             write_blocked_since: None,
@@ -217,6 +221,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
         if polled.is_ready() {
             if buf.filled().len() > before && matches!(this.waiting, Waiting::Next(_)) {
                 this.waiting = Waiting::Head(Instant::now());
+                this.line_ends = LineEnds::default();
+            }
+            if matches!(this.waiting, Waiting::Head(_)) {
+                this.line_ends.spoil_bare(&mut buf.filled_mut()[before..]);
             }
             return polled;
         }
@@ -257,6 +265,49 @@ impl<S: AsyncWrite + Watched + Unpin> AsyncWrite for ClientStream<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+/// Looks at the line ends of a head. hyper takes a bare LF for one, as RFC 9112 §2.2 allows; a proxy in front that
+/// does not would see other lines than we do, so it is refused.
+#[derive(Default)]
+struct LineEnds {
+    /// The last bytes of what came before.
+    before: [u8; 3],
+    head_is_over: bool,
+}
+
+impl LineEnds {
+    /// Makes a NUL of every LF that no CR precedes: no head may hold one.
+    fn spoil_bare(&mut self, bytes: &mut [u8]) {
+        if self.head_is_over || bytes.is_empty() {
+            return;
+        }
+        let mut from = 0;
+        while let Some(found) = memchr(b'\n', &bytes[from..]) {
+            let at = from + found;
+            match self.three_before(bytes, at) {
+                [b'\r', b'\n', b'\r'] => {
+                    self.head_is_over = true;
+                    return;
+                }
+                [_, _, b'\r'] => {}
+                _ => bytes[at] = 0,
+            }
+            from = at + 1;
+        }
+        self.before = self.three_before(bytes, bytes.len());
+    }
+
+    fn three_before(&self, bytes: &[u8], at: usize) -> [u8; 3] {
+        let mut three = [0; 3];
+        for (back, slot) in (1..=3).zip(three.iter_mut().rev()) {
+            *slot = match at.checked_sub(back) {
+                Some(index) => bytes[index],
+                None => self.before[3 + at - back],
+            };
+        }
+        three
     }
 }
 
@@ -381,6 +432,26 @@ mod tests {
         let _guard = busy.begin();
         let waited = tokio::time::timeout(Duration::from_hours(1), server.read(&mut [0; 8])).await;
         assert!(waited.is_err(), "{waited:?}");
+    }
+
+    #[test]
+    fn bare_line_feeds_of_a_head_are_spoilt_wherever_it_is_cut() {
+        for (sent, seen) in [
+            ("GET / HTTP/1.1\r\nA: b\r\n\r\nbody\nbody", "GET / HTTP/1.1\r\nA: b\r\n\r\nbody\nbody"),
+            ("GET / HTTP/1.1\nA: b\r\n\r\n", "GET / HTTP/1.1\0A: b\r\n\r\n"),
+            ("GET / HTTP/1.1\r\nA: b\n\r\nx\n", "GET / HTTP/1.1\r\nA: b\0\r\nx\0"),
+            ("GET / HTTP/1.1\n\n", "GET / HTTP/1.1\0\0"),
+            ("\nGET / HTTP/1.1\r\n\r\n", "\0GET / HTTP/1.1\r\n\r\n"),
+        ] {
+            for cut in 0..=sent.len() {
+                let mut line_ends = LineEnds::default();
+                let mut bytes = sent.as_bytes().to_vec();
+                let (first, rest) = bytes.split_at_mut(cut);
+                line_ends.spoil_bare(first);
+                line_ends.spoil_bare(rest);
+                assert_eq!(String::from_utf8(bytes).expect("text"), seen, "cut at {cut}");
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

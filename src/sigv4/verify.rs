@@ -195,22 +195,42 @@ fn from_query(head: Head<'_>) -> Result<Presented<'_>> {
 }
 
 impl Presented<'_> {
-    /// Scope and time: what can be refused before any key is looked up.
+    /// Scope, time and shape: what can be refused before any key is looked up.
     pub fn check(&self, rules: &Rules<'_>) -> Result<()> {
         self.check_scope(rules)?;
+        self.check_signed_headers()?;
         self.check_time(rules)
     }
 
-    fn check_scope(&self, rules: &Rules<'_>) -> Result<()> {
-        let (code, place) = match self.way {
-            WayIn::SigV4Header => {
-                (Code::AuthorizationHeaderMalformed, "The authorization header is malformed")
-            }
-            WayIn::SigV4Presigned => {
-                (Code::AuthorizationQueryParametersError, "Error parsing the X-Amz-Credential parameter")
-            }
+    /// Every header is signed once. A name given a thousand times would make a canonical request of a thousand
+    /// times its value, before anything is known of the caller.
+    fn check_signed_headers(&self) -> Result<()> {
+        let names = || self.signed_headers.split(';');
+        let ascending = names().zip(names().skip(1)).all(|(name, next)| name < next);
+        let distinct = ascending || {
+            let mut sorted: Vec<&str> = names().collect();
+            sorted.sort_unstable();
+            sorted.windows(2).all(|pair| pair[0] != pair[1])
         };
-        let bad = |what: String| Err(Error::new(code).say(format!("{place}; {what}")));
+        if distinct && names().all(|name| !name.is_empty()) {
+            return Ok(());
+        }
+        Err(Error::new(self.malformed()).say("SignedHeaders must name each signed header once."))
+    }
+
+    fn malformed(&self) -> Code {
+        match self.way {
+            WayIn::SigV4Header => Code::AuthorizationHeaderMalformed,
+            WayIn::SigV4Presigned => Code::AuthorizationQueryParametersError,
+        }
+    }
+
+    fn check_scope(&self, rules: &Rules<'_>) -> Result<()> {
+        let place = match self.way {
+            WayIn::SigV4Header => "The authorization header is malformed",
+            WayIn::SigV4Presigned => "Error parsing the X-Amz-Credential parameter",
+        };
+        let bad = |what: String| Err(Error::new(self.malformed()).say(format!("{place}; {what}")));
         let Credential { date, region, service, terminal, .. } = self.credential;
         if terminal != "aws4_request" {
             return bad("the Credential is mal-formed; expecting \"aws4_request\".".into());

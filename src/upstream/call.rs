@@ -45,6 +45,15 @@ impl Call {
         self
     }
 
+    /// The same call without these headers.
+    #[must_use]
+    pub fn without(mut self, names: &[HeaderName]) -> Self {
+        for name in names {
+            self.headers.remove(name);
+        }
+        self
+    }
+
     /// The upstream may take minutes over this one.
     #[must_use]
     pub fn slow(mut self) -> Self {

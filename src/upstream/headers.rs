@@ -29,6 +29,14 @@ const SOURCE_CONDITIONS: &[&str] = &[
     "x-amz-copy-source-if-modified-since",
     "x-amz-copy-source-if-unmodified-since",
 ];
+const CHECKSUMS: &[&str] = &[
+    "x-amz-checksum-crc32",
+    "x-amz-checksum-crc32c",
+    "x-amz-checksum-crc64nvme",
+    "x-amz-checksum-sha1",
+    "x-amz-checksum-sha256",
+    "x-amz-checksum-type",
+];
 /// What describes an object and is stored with it.
 const STORED: &[&str] = &[
     "cache-control",
@@ -57,7 +65,7 @@ pub fn to_upstream(operation: Operation, client: &HeaderMap) -> Result<HeaderMap
 
 fn crossing(operation: Operation) -> &'static [&'static [&'static str]] {
     match operation {
-        Operation::GetObject | Operation::HeadObject => &[&["range"], CONDITIONS, SSE_C],
+        Operation::GetObject | Operation::HeadObject => &[&["range", "if-range"], CONDITIONS, SSE_C],
         Operation::PutObject => &[STORED, &["if-match", "if-none-match"], SSE_C],
         Operation::CreateMultipartUpload => &[STORED, SSE_C],
         Operation::CopyObject => &[
@@ -208,6 +216,13 @@ pub fn to_client(upstream: &HeaderMap) -> HeaderMap {
         }
     }
     headers
+}
+
+/// Takes out every checksum of content.
+pub fn remove_checksums(headers: &mut HeaderMap) {
+    for name in CHECKSUMS {
+        headers.remove(*name);
+    }
 }
 
 /// What of it stands beside an XML result, which says the rest itself.

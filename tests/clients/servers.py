@@ -15,7 +15,7 @@ from certificate import certificate
 from processes import Server, StartError, free_ports, own_environment, started, status_of
 from users import User
 
-REGION = "us-east-1"
+REGION = "us-phoenix-1"  # in us-east-1 botocore presigns with SigV2 unless told otherwise
 REAL_BUCKET = "real-bucket"
 UPSTREAM_KEYS = ("gateway-upstream-key", "gateway-upstream-secret-0123456789")
 CLIENT_BUCKETS = ("datasets", "models", "logs")
@@ -244,7 +244,8 @@ def _own_buckets():
 
 
 def _make_bucket(service, name):
-    service.administrator(name).s3().create_bucket(Bucket=name)
+    where = {"LocationConstraint": REGION}
+    service.administrator(name).s3().create_bucket(Bucket=name, CreateBucketConfiguration=where)
 
 
 def _configuration(listen, admin, service, keys, made):

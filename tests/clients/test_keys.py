@@ -194,12 +194,13 @@ def test_a_key_too_long(alice, folder):
 @pytest.mark.gateway_only
 def test_the_hidden_prefix_counts_towards_a_keys_length(alice):
     s3, room = alice.s3(), 1024 - len("datasets/alice/")
-    longest = {"Bucket": alice.datasets, "Key": "k" * room}
+    key = ("k" * 100 + "/") * (room // 101)  # SeaweedFS takes no longer segments than a file system does
+    longest = {"Bucket": alice.datasets, "Key": key + "k" * (room - len(key))}
     s3.put_object(**longest, Body=b"x")
     assert s3.get_object(**longest)["Body"].read() == b"x"
     s3.delete_object(**longest)
     with pytest.raises(ClientError) as error:
-        s3.put_object(Bucket=alice.datasets, Key="k" * (room + 1), Body=b"x")
+        s3.put_object(Bucket=alice.datasets, Key=longest["Key"] + "k", Body=b"x")
     assert error_code(error) == (400, "KeyTooLongError")
 
 

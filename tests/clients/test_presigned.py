@@ -11,8 +11,7 @@ STATUS = ("--write-out", "\n%{http_code}")
 
 
 def presigned(user, operation, **parameters):
-    # boto3 presigns with SigV2 at custom endpoints unless told otherwise.
-    return user.s3(signature_version="s3v4").generate_presigned_url(operation, Params=parameters, ExpiresIn=300)
+    return user.s3().generate_presigned_url(operation, Params=parameters, ExpiresIn=300)
 
 
 def asked(curl, *words):

@@ -208,6 +208,25 @@ fn h10_batch_deletes_stay_in_their_scope() {
 }
 
 #[test]
+fn h10_a_key_that_the_upstream_says_nothing_of_was_not_deleted() {
+    let world = World::new();
+    let body = "<Delete><Quiet>true</Quiet><Object><Key>a</Key></Object><Object><Key>b</Key></Object>\
+                <Object><Key>c</Key></Object></Delete>";
+    let result = "<DeleteResult><Deleted><Key>datasets/alice/b</Key></Deleted>\
+                  <Deleted><Key>datasets/bob/control</Key></Deleted>\
+                  <Error><Key>datasets/alice/c</Key><Code>NoSuchKey</Code><Message>m</Message></Error></DeleteResult>";
+    world.origin.next(Act::reply(Reply::xml(200, result)));
+    let response = world.accepts(&world.alice().sign(delete_many(body)));
+    assert_eq!(response.elements("Key"), ["a"], "{}", response.text());
+    assert_eq!(response.elements("Code"), ["InternalError"]);
+    // Not quiet: what is not there was deleted with success.
+    world.origin.next(Act::reply(Reply::xml(200, result)));
+    let loud = body.replace("<Quiet>true</Quiet>", "");
+    let response = world.accepts(&world.alice().sign(delete_many(&loud)));
+    assert_eq!(elements_within(&response.text(), "Deleted", "Key"), ["b", "c"]);
+}
+
+#[test]
 fn h10_quiet_deletes_list_only_errors() {
     let world = World::new();
     world.origin.seed("datasets/alice/a", "a");

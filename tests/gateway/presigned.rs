@@ -4,6 +4,16 @@ use time::Duration;
 
 use crate::harness::*;
 
+#[test]
+fn a_url_made_with_the_checksum_of_no_body_takes_a_body() {
+    // As the JavaScript SDK presigns a PUT by default.
+    let world = World::new();
+    let target =
+        "/datasets/js?x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32&x-id=PutObject";
+    world.accepts(&world.alice().presign(Request::put(target, "hello"), "60"));
+    assert_eq!(world.origin.object("datasets/alice/js").unwrap(), b"hello");
+}
+
 fn control() -> Request {
     Request::get("/datasets/control")
 }

@@ -183,7 +183,7 @@ fn objects(upstream: &str, view: &ListView<'_>, page: &ObjectsPage<'_>) -> Resul
     while let Some(element) = pass.reader.child()? {
         match element {
             "Contents" => pass.entry("Contents", OBJECT)?,
-            "NextMarker" => next_marker = pass.marker()?,
+            "NextMarker" => next_marker = pass.marker_or_token()?,
             "NextContinuationToken" => {
                 next_token = Some(pass.reader.text()?).filter(|token| !token.is_empty());
             }
@@ -192,6 +192,11 @@ fn objects(upstream: &str, view: &ListView<'_>, page: &ObjectsPage<'_>) -> Resul
     }
     match page {
         ObjectsPage::V1 { .. } => {
+            // A client goes on from the last key by itself; but where prefixes stand among the keys it needs to
+            // be told, and not every server tells.
+            if next_marker.is_none() && pass.truncated && view.delimiter.is_some() {
+                next_marker = pass.greatest.take();
+            }
             optional_name(&mut pass.out, "NextMarker", next_marker.as_deref(), view.url);
         }
         ObjectsPage::V2 { token, .. } => {

@@ -57,7 +57,9 @@ pub fn parse_versioning(body: &str) -> Result<Option<Versioning>> {
 }
 
 fn read_versioning(body: &str) -> Result<Option<Versioning>, Flaw> {
-    let mut reader = Reader::open_as(body, "VersioningConfiguration")?;
+    // The second is what some servers, moto for one, make of it.
+    let roots = ["VersioningConfiguration", "GetBucketVersioningResponse"];
+    let mut reader = Reader::open_as_one_of(body, &roots)?;
     let mut status = None;
     while let Some(element) = reader.child()? {
         if element != "Status" {
@@ -245,6 +247,8 @@ mod tests {
         for status in [None, Some(Versioning::Enabled), Some(Versioning::Suspended)] {
             assert_eq!(parse_versioning(&write_versioning(status)).unwrap(), status);
         }
+        // moto's name for it.
+        assert_eq!(parse_versioning("<GetBucketVersioningResponse/>").unwrap(), None);
         let attributes = ObjectAttributes {
             etag: Some("\"e\"".into()),
             checksums: vec![("ChecksumCRC32", "AA==".into())],

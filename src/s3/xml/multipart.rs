@@ -201,7 +201,8 @@ fn parts(upstream: &str, view: &PartsView<'_>) -> Result<String, Flaw> {
         Some(known) => reader.escaped().and_then(|text| out.copied(known, &text)),
         None => reader.skip(),
     };
-    let mut reader = Reader::open_as(upstream, ROOT)?;
+    // The second is what some servers, moto for one, make of it.
+    let mut reader = Reader::open_as_one_of(upstream, &[ROOT, "ListPartsResponse"])?;
     let mut out = Writer::document(ROOT, Some(S3_NAMESPACE), upstream.len() + 512);
     out.leaf("Bucket", view.bucket);
     out.name("Key", view.key, view.url);
@@ -323,6 +324,8 @@ mod tests {
             url: true,
         };
         let xml = rewrite_parts(upstream, &view).unwrap();
+        // moto's name for it.
+        assert_eq!(rewrite_parts(&upstream.replace("PartsResult", "PartsResponse"), &view).unwrap(), xml);
         assert!(!xml.contains("REAL") && !xml.contains("real") && !xml.contains("datasets/"), "{xml}");
         for piece in [
             "<Key>k%20k</Key><UploadId>sealed</UploadId><Initiator><ID>alice</ID>",

@@ -85,8 +85,13 @@ impl<'a> Reader<'a> {
 
     /// Enters a root that must have this name.
     pub(super) fn open_as(text: &'a str, root: &str) -> Result<Self, Flaw> {
+        Self::open_as_one_of(text, &[root])
+    }
+
+    /// Enters a root that servers call by different names.
+    pub(super) fn open_as_one_of(text: &'a str, roots: &[&str]) -> Result<Self, Flaw> {
         let (reader, found) = Self::open(text)?;
-        if found == root { Ok(reader) } else { Err(Flaw("the root is another document's")) }
+        if roots.contains(&found) { Ok(reader) } else { Err(Flaw("the root is another document's")) }
     }
 
     /// After the root was left: nothing but white space and comments may follow.

@@ -35,6 +35,16 @@ impl Writer {
         Self::document(root, Some(S3_NAMESPACE), 1024)
     }
 
+    /// A place to come back to: see [`Writer::take_back`].
+    pub(super) fn place(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Unwrites what was written since `place`.
+    pub(super) fn take_back(&mut self, place: usize) {
+        self.out.truncate(place);
+    }
+
     pub fn open(&mut self, element: &'static str) {
         self.out.push('<');
         self.out.push_str(element);

@@ -293,7 +293,7 @@ impl Drop for World {
 }
 
 /// The headers that may cross to the upstream.
-const MAY_CROSS: [&str; 22] = [
+const MAY_CROSS: [&str; 23] = [
     "host",
     "authorization",
     "user-agent",
@@ -310,6 +310,7 @@ const MAY_CROSS: [&str; 22] = [
     "if-match",
     "if-none-match",
     "if-modified-since",
+    "if-range",
     "if-unmodified-since",
     "x-amz-date",
     "x-amz-content-sha256",

@@ -21,7 +21,13 @@ const UPLOAD: &[&str] = &["Initiated", "StorageClass", "ChecksumAlgorithm", "Che
 /// Whether a page will say that its names are percent-encoded. It may say so after the names, and this look
 /// ahead spares keeping them all; were it wrong, which takes a strange document, the end of the page notices.
 pub(in crate::s3::xml) fn looks_encoded(upstream: &str) -> bool {
-    memmem::find(upstream.as_bytes(), b"EncodingType>url</").is_some()
+    const SAID: &str = "EncodingType>url</";
+    memmem::find_iter(upstream.as_bytes(), SAID).any(|at| {
+        // A key may end in these words too; it is its own tag that is closed then.
+        let closed = &upstream[at + SAID.len()..];
+        let name = closed.split_once(':').map_or(closed, |(_, local)| local);
+        closed.starts_with("EncodingType>") || name.starts_with("EncodingType>")
+    })
 }
 
 /// One pass over an upstream's page.
@@ -36,6 +42,8 @@ pub(super) struct Pass<'t, 'v> {
     saw: Evidence,
     pub(super) count: u64,
     pub(super) truncated: bool,
+    /// The greatest name of the page, in the client's terms.
+    pub(super) greatest: Option<Cow<'t, str>>,
 }
 
 impl<'t, 'v> Pass<'t, 'v> {
@@ -50,6 +58,7 @@ impl<'t, 'v> Pass<'t, 'v> {
             saw: Evidence::default(),
             count: 0,
             truncated: false,
+            greatest: None,
         })
     }
 
@@ -76,6 +85,7 @@ impl<'t, 'v> Pass<'t, 'v> {
                     self.out.open("CommonPrefixes");
                     self.out.name("Prefix", &prefix, self.view.url);
                     self.out.close("CommonPrefixes");
+                    self.passed(prefix);
                 }
             }
             "IsTruncated" => {
@@ -94,27 +104,40 @@ impl<'t, 'v> Pass<'t, 'v> {
     /// An object, version or delete marker: its key, the `fields` it has, its owner.
     pub(super) fn entry(&mut self, element: &'static str, fields: &[&'static str]) -> Result<(), Flaw> {
         self.counted()?;
+        let place = self.out.place();
         self.out.open(element);
-        let mut keys = 0;
+        let mut key = None;
         while let Some(child) = self.reader.child()? {
             match child {
+                "Key" if key.is_some() => return Err(Flaw("an entry with two keys")),
                 "Key" => {
-                    let key = self.client_name()?;
-                    self.out.name("Key", &key, self.view.url);
-                    keys += 1;
+                    let name = self.client_name()?;
+                    self.out.name("Key", &name, self.view.url);
+                    key = Some(name);
                 }
                 "RestoreStatus" => self.restore_status()?,
                 other => self.known(other, fields)?,
             }
         }
-        if keys != 1 {
-            return Err(Flaw("an entry without one key"));
+        let key = key.ok_or(Flaw("an entry without a key"))?;
+        if key.is_empty() {
+            // The folder marker of the scope itself, as consoles make them: no client could name it.
+            self.out.take_back(place);
+            self.count -= 1;
+            return Ok(());
         }
         if let Some(owner) = self.view.owner {
             owner.write(&mut self.out, "Owner");
         }
         self.out.close(element);
+        self.passed(key);
         Ok(())
+    }
+
+    fn passed(&mut self, name: Cow<'t, str>) {
+        if self.greatest.as_ref().is_none_or(|greatest| *greatest < name) {
+            self.greatest = Some(name);
+        }
     }
 
     pub(super) fn upload(&mut self, page: &UploadsPage<'_>) -> Result<(), Flaw> {
@@ -178,6 +201,12 @@ impl<'t, 'v> Pass<'t, 'v> {
     pub(super) fn marker(&mut self) -> Result<Option<Cow<'t, str>>, Flaw> {
         let name = self.reader.text()?;
         if name.is_empty() { Ok(None) } else { self.unmapped(name).map(Some) }
+    }
+
+    /// A marker that need not be a key: what does not lie in the client's scope is some server's own token.
+    pub(super) fn marker_or_token(&mut self) -> Result<Option<Cow<'t, str>>, Flaw> {
+        let name = self.reader.text()?;
+        Ok(self.unmapped(name).ok().filter(|name| !name.is_empty()))
     }
 
     fn unmapped(&mut self, mut name: Cow<'t, str>) -> Result<Cow<'t, str>, Flaw> {
