@@ -2,6 +2,7 @@
 //! speak HTTP/1.1, over TLS if there is a certificate. What is refused here is refused without an answer:
 //! there is no request yet.
 
+mod busy;
 mod connection;
 mod peers;
 mod presence;
@@ -29,7 +30,8 @@ use crate::config;
 use crate::gateway::{Gateway, Peer};
 use crate::io::{self, Adaptive, Budget};
 use crate::metrics::{Metrics, Throttle};
-use connection::{Busy, ClientStream, Guarded, Timeouts};
+use busy::{Busy, Guarded};
+use connection::{ClientStream, Timeouts};
 use peers::Peers;
 use presence::Watched;
 
