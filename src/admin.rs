@@ -179,7 +179,8 @@ mod tests {
         }
         tokio::time::pause();
         let mut probe = TcpStream::connect(address).await.expect("it listens");
-        assert!(answer_to(&mut probe).await.starts_with("HTTP/1.1 200"));
+        let answer = tokio::time::timeout(MAX_AGE * 5, answer_to(&mut probe)).await;
+        assert!(answer.expect("a place was given back").starts_with("HTTP/1.1 200"));
         // A scraper keeps its connection from one request to the next.
         assert!(answer_to(&mut probe).await.starts_with("HTTP/1.1 200"));
         server.abort();
