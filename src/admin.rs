@@ -2,6 +2,7 @@
 //! own, so that it answers while the front door is overloaded.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -18,9 +19,16 @@ use tokio::task::JoinSet;
 
 use crate::metrics::Metrics;
 
+/// For a head, and for the next one of a connection that is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections of probes and scrapers; more are not taken until one ends.
 const MAX_CONNECTIONS: usize = 64;
+/// What a peer may leave unread or unacknowledged before the kernel gives it up.
+const STALL: Duration = Duration::from_secs(10);
+/// A connection gets no further request after this, so that no peer can keep its place for good.
+const MAX_AGE: Duration = Duration::from_mins(1);
+/// What the last answer of a connection gets to be read, once that time is over.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Where the gateway stands in its life.
 #[derive(Clone, Default)]
@@ -67,6 +75,10 @@ pub async fn run(listener: TcpListener, metrics: Arc<Metrics>, readiness: Readin
                 continue;
             }
         };
+        if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALL)) {
+            tracing::debug!(%error, "an admin connection broke before its first byte");
+            continue;
+        }
         let (metrics, readiness) = (metrics.clone(), readiness.clone());
         connections.spawn(async move {
             let service = service_fn(|request| {
@@ -78,8 +90,16 @@ pub async fn run(listener: TcpListener, metrics: Arc<Metrics>, readiness: Readin
                 .header_read_timeout(HEAD_TIMEOUT)
                 .max_header_size(16 * 1024)
                 .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an admin connection ended badly");
+            let mut connection = pin!(connection);
+            let mut ended = tokio::time::timeout(MAX_AGE, connection.as_mut()).await;
+            if ended.is_err() {
+                connection.as_mut().graceful_shutdown();
+                ended = tokio::time::timeout(LAST_ANSWER, connection).await;
+            }
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "an admin connection ended badly"),
+                Err(_) => tracing::debug!("an admin connection was cut: its client does not read"),
             }
         });
         while connections.try_join_next().is_some() {}
@@ -121,4 +141,48 @@ fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const GET: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    async fn answer_to(stream: &mut TcpStream) -> String {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("open");
+        let mut answer = vec![0; 1024];
+        let read = stream.read(&mut answer).await.expect("an answer");
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    }
+
+    /// Asks and asks and reads nothing, until not a byte more is taken.
+    async fn clog(stream: &mut TcpStream) {
+        let asks = GET.repeat(1000);
+        while tokio::time::timeout(Duration::from_millis(100), stream.write_all(&asks)).await.is_ok() {}
+    }
+
+    #[tokio::test]
+    async fn clients_that_do_not_read_lose_their_places() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let server = tokio::spawn(run(listener, metrics, Readiness::default()));
+        let mut clogged = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.expect("it listens");
+            clog(&mut stream).await;
+            clogged.push(stream);
+        }
+        tokio::time::pause();
+        let mut probe = TcpStream::connect(address).await.expect("it listens");
+        let answer = tokio::time::timeout(MAX_AGE * 5, answer_to(&mut probe)).await;
+        assert!(answer.expect("a place was given back").starts_with("HTTP/1.1 200"));
+        // A scraper keeps its connection from one request to the next.
+        assert!(answer_to(&mut probe).await.starts_with("HTTP/1.1 200"));
+        server.abort();
+    }
 }

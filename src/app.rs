@@ -16,7 +16,7 @@ use crate::admin::{self, Phase, Readiness};
 use crate::config::Config;
 use crate::gateway::{self, Instruments};
 use crate::metrics::Metrics;
-use crate::server::Server;
+use crate::server::{Draining, Server};
 use crate::tls::{self, Reload, Reloader};
 
 /// How long a draining gateway goes on accepting, so that whoever routes to it can notice.
@@ -38,6 +38,7 @@ pub struct Running {
     s3_addr: SocketAddr,
     admin_addr: SocketAddr,
     readiness: Readiness,
+    draining: Draining,
     drain_timeout: Duration,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
@@ -55,7 +56,7 @@ impl Drop for AbortOnDrop {
 impl Bound {
     pub async fn new(config: &Config, access_log: AccessLog) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
-        let instruments = Instruments { metrics: metrics.clone(), access_log };
+        let instruments = Instruments::new(metrics.clone(), access_log);
         let gateway = Arc::new(gateway::Gateway::new(config, instruments)?);
         let (tls, reloader) = match &config.server.tls {
             None => (None, None),
@@ -94,11 +95,13 @@ impl Bound {
             // A sender that is gone stops the server just as well.
             stopped.await.ok();
         };
+        let draining = self.server.draining();
         let server = tokio::spawn(self.server.run(self.s3, stopped, self.drain_timeout));
         Ok(Running {
             s3_addr,
             admin_addr,
             readiness,
+            draining,
             drain_timeout: self.drain_timeout,
             stop,
             server,
@@ -125,9 +128,11 @@ impl Running {
         self.admin_addr
     }
 
-    /// Not ready any more; accepts a moment longer; lets streams finish until the drain timeout.
+    /// Not ready any more; accepts a moment longer, closing each connection after its answer; lets streams
+    /// finish until the drain timeout.
     pub async fn drain(self) {
         self.readiness.set(Phase::Draining);
+        self.draining.begin();
         tokio::time::sleep(NOTICE.min(self.drain_timeout / 4)).await;
         self.stop.send(()).ok();
         if let Err(error) = self.server.await {

@@ -5,7 +5,7 @@
 //! Follows <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -200,15 +200,32 @@ impl From<Code> for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code.as_str(), self.message())?;
+        let mut line = OneLine(f);
+        write!(line, "{}: {}", self.code.as_str(), self.message())?;
         match &self.cause {
-            Some(cause) => write!(f, " ({cause})"),
+            Some(cause) => write!(line, " ({cause})"),
             None => Ok(()),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+/// Errors go to the log and quote others: whatever these said must not begin a line of its own.
+struct OneLine<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive(char::is_control) {
+            let plain = piece.trim_end_matches(char::is_control);
+            self.0.write_str(plain)?;
+            for control in piece[plain.len()..].chars() {
+                write!(self.0, "{}", control.escape_debug())?;
+            }
+        }
+        Ok(())
+    }
+}
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -230,5 +247,11 @@ mod tests {
         let error = Error::new(Code::BadGateway).because("connect to 10.0.0.7 refused");
         assert!(!error.message().contains("10.0.0.7"));
         assert!(error.to_string().contains("10.0.0.7"));
+    }
+
+    #[test]
+    fn an_error_is_one_line_of_the_log() {
+        let error = Error::new(Code::InvalidArgument).say("a\nb").because("c\r\n\u{1b}[31md é");
+        assert_eq!(error.to_string(), "InvalidArgument: a\\nb (c\\r\\n\\u{1b}[31md é)");
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+const DEV: [&str; 5] = ["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 const SECRET: &str = "a-secret-that-nobody-prints";
 
 fn bucketwarden(folder: &Path) -> Command {
@@ -37,14 +38,25 @@ struct Gateway {
 
 impl Gateway {
     fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut process = bucketwarden(folder).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = bucketwarden(folder);
+        command.args(arguments);
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(process.stdout.take().unwrap());
         Self { process, stdout }
     }
 
     fn dev(folder: &Path) -> Self {
-        let mut gateway =
-            Self::start(folder, &["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        Self::dev_with(folder, &[])
+    }
+
+    fn dev_with(folder: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = bucketwarden(folder);
+        command.args(DEV).envs(variables.iter().copied());
+        let mut gateway = Self::run(command);
         gateway.wait_for("Bucketwarden is ready");
         gateway
     }
@@ -131,6 +143,13 @@ fn dev_is_ready_soon_and_drains_on_sigterm() {
     let ready = bucketwarden(folder.path()).args(["healthcheck", "--admin-url", &admin]).status().unwrap();
     assert!(ready.success());
 
+    let by_listener = bucketwarden(folder.path())
+        .arg("healthcheck")
+        .env("BUCKETWARDEN_ADMIN__LISTEN", admin.trim_start_matches("http://"))
+        .status()
+        .unwrap();
+    assert!(by_listener.success());
+
     gateway.signal("-TERM");
     assert_eq!(gateway.exit_code(), Some(0));
     let gone = bucketwarden(folder.path()).args(["healthcheck", "--admin-url", &admin]).status().unwrap();
@@ -151,7 +170,7 @@ fn dev_keeps_its_keys_and_holds_its_folder_alone() {
             fs::metadata(folder.path().join("bucketwarden-data").join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-    let second = run(folder.path(), &["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    let second = run(folder.path(), &DEV);
     assert_eq!(second.status.code(), Some(1));
     assert!(!stderr(&second).is_empty());
 
@@ -159,6 +178,44 @@ fn dev_keeps_its_keys_and_holds_its_folder_alone() {
     assert_eq!(first.exit_code(), Some(0));
     let _again = Gateway::dev(folder.path());
     assert_eq!(keys(folder.path()), before);
+}
+
+#[test]
+fn dev_env_says_where_clients_find_the_gateway() {
+    let folder = TempDir::new().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (cert, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = [
+        ("BUCKETWARDEN_SERVER__TLS__CERT", cert.to_str().unwrap()),
+        ("BUCKETWARDEN_SERVER__TLS__KEY", key.to_str().unwrap()),
+    ];
+    let endpoint = || variable(&dev_env(folder.path()), "AWS_ENDPOINT_URL");
+    let over_tls = Gateway::dev_with(folder.path(), &tls);
+    assert!(endpoint().starts_with("https://127.0.0.1:"), "{}", endpoint());
+    drop(over_tls);
+    let public = [tls[0], tls[1], ("BUCKETWARDEN_SERVER__PUBLIC_URL", "https://localhost:8443")];
+    let _public = Gateway::dev_with(folder.path(), &public);
+    assert_eq!(endpoint(), "https://localhost:8443");
+}
+
+#[test]
+fn sighup_is_noted_and_ends_nothing() {
+    let folder = TempDir::new().unwrap();
+    write_configuration(folder.path(), "");
+    let mut serve = Gateway::start(folder.path(), &["serve"]);
+    serve.wait_for("\"ready\"");
+    let dev = Gateway::dev(folder.path());
+    for mut gateway in [serve, dev] {
+        for _ in 0..2 {
+            gateway.signal("-HUP");
+            let line = gateway.wait_for("SIGHUP");
+            assert!(line.contains("WARN") && line.contains("reload is not built yet"), "{line}");
+        }
+        gateway.signal("-TERM");
+        assert_eq!(gateway.exit_code(), Some(0));
+    }
 }
 
 #[test]

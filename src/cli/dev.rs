@@ -156,10 +156,15 @@ fn dev_env(config: &Config, s3: SocketAddr, admin: SocketAddr) -> anyhow::Result
     };
     let alice = key("alice").context("gateway.toml has no access key of alice")?;
     let bob = key("bob").context("gateway.toml has no access key of bob")?;
+    let endpoint = match (&config.server.public_url, &config.server.tls) {
+        (Some(url), _) => url.to_string().trim_end_matches('/').to_owned(),
+        (None, Some(_)) => format!("https://{s3}"),
+        (None, None) => format!("http://{s3}"),
+    };
     let token = config.admin.token.as_ref().map_or("", |token| token.expose());
     let mut env = String::new();
     for (name, value) in [
-        ("AWS_ENDPOINT_URL", format!("http://{s3}").as_str()),
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
         ("AWS_REGION", &config.upstream.region),
         ("AWS_DEFAULT_REGION", &config.upstream.region),
         ("AWS_ACCESS_KEY_ID", alice.id.as_str()),

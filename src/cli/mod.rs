@@ -41,9 +41,8 @@ enum Command {
     },
     /// Exits with 0 when the local gateway is ready.
     Healthcheck {
-        /// The gateway's admin listener
-        #[arg(long, env = "BUCKETWARDEN_ADMIN_URL", default_value = "http://127.0.0.1:9090")]
-        admin_url: String,
+        #[arg(long, env = "BUCKETWARDEN_ADMIN_URL", help = healthcheck::ADMIN_URL_HELP)]
+        admin_url: Option<String>,
     },
     /// Version, commit, compiler.
     Version,
@@ -76,7 +75,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Serve { config } => serve::run(config),
         Command::Check { config } => check::run(config),
-        Command::Healthcheck { admin_url } => healthcheck::run(&admin_url),
+        Command::Healthcheck { admin_url } => healthcheck::run(admin_url),
         Command::Version => {
             println!("bucketwarden {} ({})", env!("CARGO_PKG_VERSION"), crate::COMMIT);
             println!("{}", env!("BUCKETWARDEN_RUSTC"));

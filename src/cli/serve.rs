@@ -22,21 +22,32 @@ pub(super) fn run(config: Option<PathBuf>) -> Result<(), Failure> {
     })
 }
 
-/// The signals that end a gateway. They are caught before anything is bound.
+/// The signals that end a gateway, and the one that must not. They are caught before anything is bound.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     pub(super) fn new() -> anyhow::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
+    /// The next one that ends a gateway.
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {
+                    tracing::warn!("SIGHUP: reload is not built yet; the configuration stays as it is");
+                }
+            }
         }
     }
 

@@ -100,7 +100,7 @@ fn admin(s: &Section, server: SocketAddr) -> Admin {
 }
 
 fn auth(s: &Section, upstream_region: Option<&str>) -> Auth {
-    let given = s.list("regions", "a region's name, such as us-east-1", rules::label).unwrap_or_default();
+    let given = s.list("regions", "a region's name, such as us-east-1", rules::region).unwrap_or_default();
     let mut regions: Vec<String> = Vec::new();
     let usual = [upstream_region.unwrap_or("us-east-1"), "us-east-1"].map(str::to_owned);
     for region in if given.is_empty() { usual.to_vec() } else { given } {

@@ -36,9 +36,9 @@ impl Config {
         out.maybe("virtual_host_suffix", server.virtual_host_suffix.as_ref());
         out.list("trusted_proxies", &server.trusted_proxies);
         out.plain("proxy_protocol", server.proxy_protocol);
-        out.plain("max_connections", server.max_connections);
-        out.plain("max_connections_per_peer", server.max_connections_per_peer);
-        out.plain("max_in_flight", server.max_in_flight);
+        out.count("max_connections", server.max_connections);
+        out.count("max_connections_per_peer", server.max_connections_per_peer);
+        out.count("max_in_flight", server.max_in_flight);
         out.span("header_timeout", server.header_timeout);
         out.span("idle_timeout", server.idle_timeout);
         out.span("body_idle_timeout", server.body_idle_timeout);
@@ -255,6 +255,13 @@ impl Writer {
 
     fn plain(&mut self, key: &str, value: impl Display) {
         self.line(format_args!("{key} = {value}"));
+    }
+
+    fn count(&mut self, key: &str, limit: Limit<usize>) {
+        match limit {
+            Limit::Unlimited => self.text(key, limit),
+            Limit::At(count) => self.plain(key, count),
+        }
     }
 
     fn text(&mut self, key: &str, value: impl Display) {

@@ -129,7 +129,7 @@ fn assemble(
     }
     match config {
         Some(config) if problems.is_empty() => {
-            let warnings = warnings::warnings(&config);
+            let warnings = warnings::warnings(&config, &tree);
             Ok(Loaded { config, warnings })
         }
         Some(_) | None => Err(Problems(problems)),

@@ -75,6 +75,13 @@ pub(super) fn label(value: &Value) -> Option<String> {
     value.text().filter(|text| is_label(text)).map(str::to_owned)
 }
 
+/// A region as S3 services name theirs, which not all follow AWS: `us-east-1`, `RegionOne`.
+pub(super) fn region(value: &Value) -> Option<String> {
+    let text = value.text()?;
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    ((1..=64).contains(&text.len()) && text.bytes().all(legal)).then(|| text.to_owned())
+}
+
 /// A bucket of the upstream: S3's and OCI's letters, never a path.
 pub(super) fn upstream_bucket(value: &Value) -> Option<String> {
     let text = value.text()?;

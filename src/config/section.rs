@@ -87,7 +87,7 @@ impl<'a> Section<'a> {
         self.table.into_iter().flat_map(|table| table.keys().map(String::as_str)).collect()
     }
 
-    /// Whether any key here says anything.
+    /// Whether any key here says anything. A header alone says nothing.
     pub(super) fn is_given(&self) -> bool {
         self.table.is_some_and(|table| table.values().any(|entry| !entry.value.is_silent()))
     }
@@ -132,7 +132,7 @@ impl<'a> Section<'a> {
         value
     }
 
-    /// A key with a default; empty text is no value for it.
+    /// A key with a default.
     pub(super) fn or<T>(
         &self,
         key: &str,
@@ -140,7 +140,7 @@ impl<'a> Section<'a> {
         default: T,
         parse: impl FnOnce(&Value) -> Option<T>,
     ) -> T {
-        match self.entry(key) {
+        match self.said(key) {
             None => default,
             Some(entry) => parse(&entry.value).unwrap_or_else(|| {
                 self.problem(key, format!("expected {expected}"));
@@ -178,11 +178,12 @@ impl<'a> Section<'a> {
         self.or(key, "true or false", default, Value::flag)
     }
 
-    /// A number of things, from 1 to 2^24: semaphores and the like take it.
-    pub(super) fn count(&self, key: &str, default: usize) -> usize {
-        self.or(key, "a whole number from 1 to 16777216", default, |value| {
-            let number = value.whole().filter(|number| (1..=1 << 24).contains(number));
-            number.and_then(|number| usize::try_from(number).ok())
+    /// A limit in connections or requests: semaphores and the like take it.
+    pub(super) fn count(&self, key: &str, default: usize) -> Limit<usize> {
+        let expected = "a whole number from 1 to 16777216, or \"unlimited\"";
+        self.limit(key, expected, Limit::At(default), |value| {
+            let number = usize::try_from(value.whole()?).ok()?;
+            (1..=Limit::MOST).contains(&number).then_some(number)
         })
     }
 
@@ -208,13 +209,13 @@ impl<'a> Section<'a> {
         })
     }
 
-    fn limit(
+    fn limit<T>(
         &self,
         key: &str,
         expected: &str,
-        default: Limit,
-        parse: impl FnOnce(&Value) -> Option<u64>,
-    ) -> Limit {
+        default: Limit<T>,
+        parse: impl FnOnce(&Value) -> Option<T>,
+    ) -> Limit<T> {
         self.or(key, expected, default, |value| match value.text() {
             Some("unlimited") => Some(Limit::Unlimited),
             Some(_) | None => parse(value).map(Limit::At),

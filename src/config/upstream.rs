@@ -59,7 +59,11 @@ struct Place {
 
 fn place(s: &Section, dialect: Dialect) -> Option<Place> {
     let namespace = s.optional("namespace", "an OCI namespace (lower-case letters, digits, -)", rules::label);
-    let region = s.optional("region", "a region's name, such as us-phoenix-1", rules::label);
+    let region = s.optional("region", "a region's name, such as us-phoenix-1", |value| match dialect {
+        // It becomes part of a host name.
+        Dialect::Oci => rules::label(value),
+        Dialect::S3 => rules::region(value),
+    });
     let endpoint = s.optional("endpoint", ORIGIN, endpoint);
     let endpoint_is_wrong = s.says("endpoint") && endpoint.is_none();
     match dialect {
@@ -127,13 +131,16 @@ struct OciHost {
     region: String,
 }
 
-/// An origin, or a native OCI URL, whose `/n/<namespace>/…` path is allowed.
+/// An origin, or a native OCI URL, whose `/n/<namespace>/…` path is allowed. A host alone is reached by https.
 fn endpoint(value: &Value) -> Option<(Uri, Option<OciHost>)> {
-    let uri = rules::url(value)?;
+    let text = value.text()?;
+    let scheme = if text.contains("://") { "" } else { "https://" };
+    let value = Value::Text([scheme, text].concat().into());
+    let uri = rules::url(&value)?;
     let host = oci_host(&uri);
     match &host {
         Some(host) if host.native => {}
-        Some(_) | None => _ = rules::origin(value)?,
+        Some(_) | None => _ = rules::origin(&value)?,
     }
     Some((uri, host))
 }

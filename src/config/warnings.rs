@@ -1,6 +1,7 @@
 //! What an operator should know about a valid configuration: one line each, naming section and key.
 
-use super::model::{BucketKind, Config, Quota, State, Sts, Tier};
+use super::model::Config;
+use super::raw::{Table, Value};
 use super::rules;
 
 /// A part of the configuration that is understood but has no effect yet.
@@ -9,8 +10,8 @@ pub struct Unbuilt {
     pub key: &'static str,
     /// What does not happen.
     pub missing: &'static str,
-    /// Whether a configuration asks for it.
-    used: fn(&Config) -> bool,
+    /// Where it stands among what was said.
+    path: &'static str,
 }
 
 impl Config {
@@ -19,66 +20,41 @@ impl Config {
         Unbuilt {
             key: "server.proxy_protocol",
             missing: "PROXY protocol headers are not read",
-            used: |config| config.server.proxy_protocol,
+            path: "server.proxy_protocol",
         },
+        Unbuilt { key: "admin.token", missing: "there is no admin API", path: "admin.token" },
         Unbuilt {
             key: "[upstream.previous]",
             missing: "the previous upstream key is not tried",
-            used: |config| config.upstream.previous.is_some(),
+            path: "upstream.previous",
         },
         Unbuilt {
             key: "[upstream.native]",
             missing: "there are no pre-authenticated requests",
-            used: |config| config.upstream.native.is_some(),
+            path: "upstream.native",
         },
-        Unbuilt {
-            key: "[[auth.jwt]]",
-            missing: "bearer tokens are not accepted",
-            used: |config| !config.auth.jwt.is_empty(),
-        },
-        Unbuilt {
-            key: "[auth.sts]",
-            missing: "there are no temporary keys",
-            used: |config| config.auth.sts != Sts::default(),
-        },
+        Unbuilt { key: "[[auth.jwt]]", missing: "bearer tokens are not accepted", path: "auth.jwt" },
+        Unbuilt { key: "[auth.sts]", missing: "there are no temporary keys", path: "auth.sts" },
         Unbuilt {
             key: "[[buckets]] view = \"platform\"",
             missing: "the bucket is not shown",
-            used: |config| config.buckets.iter().any(|bucket| bucket.kind == BucketKind::PlatformView),
+            path: "buckets.view",
         },
-        Unbuilt {
-            key: "[tiers.*]",
-            missing: "no limit is enforced",
-            used: |config| config.tiers != Tier::shipped(),
-        },
-        Unbuilt {
-            key: "[quota]",
-            missing: "nothing is counted",
-            used: |config| config.quota != Quota::default(),
-        },
-        Unbuilt {
-            key: "[state]",
-            missing: "nothing is stored",
-            used: |config| match &config.state {
-                State::Redb(path) => !path.ends_with("state.redb"),
-                State::Redis(_) => true,
-            },
-        },
+        Unbuilt { key: "[tiers.*]", missing: "no limit is enforced", path: "tiers" },
+        Unbuilt { key: "[quota]", missing: "nothing is counted", path: "quota" },
+        Unbuilt { key: "[state]", missing: "nothing is stored", path: "state" },
         Unbuilt {
             key: "metrics.per_user_top",
             missing: "usage of single users is not exported",
-            used: |config| config.metrics.per_user_top > 0,
+            path: "metrics.per_user_top",
         },
-        Unbuilt {
-            key: "[telemetry]",
-            missing: "no traces are sent",
-            used: |config| config.telemetry.otlp_endpoint.is_some(),
-        },
+        Unbuilt { key: "[telemetry]", missing: "no traces are sent", path: "telemetry" },
     ];
 }
 
-pub(super) fn warnings(config: &Config) -> Vec<String> {
-    let unbuilt = Config::UNBUILT.iter().filter(|unbuilt| (unbuilt.used)(config));
+/// `said` is everything that file and environment say: what asks for a default is asked for all the same.
+pub(super) fn warnings(config: &Config, said: &Table) -> Vec<String> {
+    let unbuilt = Config::UNBUILT.iter().filter(|unbuilt| is_given(said, unbuilt.path));
     let mut warnings: Vec<String> =
         unbuilt.map(|unbuilt| format!("{}: not built yet: {}", unbuilt.key, unbuilt.missing)).collect();
     let endpoint = &config.upstream.endpoint;
@@ -91,4 +67,20 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         warnings.push(text.to_owned());
     }
     warnings
+}
+
+/// Whether something stands at this path: a section with or without keys, a key with a value, in this form or as
+/// `<key>_file`; for an array of tables, whether it stands in any of them.
+fn is_given(said: &Table, path: &str) -> bool {
+    let Some((name, rest)) = path.split_once('.') else {
+        let speaks = |name: &str| said.get(name).is_some_and(|entry| !entry.value.is_silent());
+        return speaks(path) || speaks(&format!("{path}_file"));
+    };
+    match said.get(name).map(|entry| &entry.value) {
+        Some(Value::Table(table)) => is_given(table, rest),
+        Some(Value::Array(items)) => {
+            items.iter().any(|item| matches!(&item.value, Value::Table(table) if is_given(table, rest)))
+        }
+        Some(_) | None => false,
+    }
 }

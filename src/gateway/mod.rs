@@ -128,7 +128,7 @@ impl Gateway {
             buckets: buckets.into_iter().map(|bucket| (bucket.name.clone(), bucket)).collect(),
             upstream: Arc::new(Upstream::new(&config.upstream, instruments.metrics.clone())?),
             slow_operations: SlowOperations::new(
-                config.server.max_in_flight,
+                config.server.max_in_flight.as_count(),
                 config.upstream.slow_operation_timeout,
             ),
             tokens,
@@ -137,7 +137,7 @@ impl Gateway {
             virtual_host_suffix: config.server.virtual_host_suffix.clone(),
             region: config.upstream.region.clone(),
             body_idle_timeout: config.server.body_idle_timeout,
-            max_in_flight: config.server.max_in_flight,
+            max_in_flight: config.server.max_in_flight.as_count(),
             instruments,
             plus: listing::PlusHabit::default(),
         })
@@ -177,7 +177,7 @@ impl Gateway {
         self.check_load()?;
         check_http(parts)?;
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
-        let target = Target::parse(parts.uri.path(), self.host_bucket(parts))?;
+        let target = Target::parse(parts.uri.path(), self.host_bucket(parts).as_deref())?;
         record.bucket.clone_from(&target.bucket);
         record.key.clone_from(&target.key);
         let headers = presigned::headers(&parts.headers, &query)?;
@@ -290,13 +290,16 @@ impl Gateway {
     }
 
     /// The bucket that a virtual-hosted `Host` names: `<bucket>.<virtual_host_suffix>`.
-    fn host_bucket<'p>(&self, parts: &'p Parts) -> Option<&'p str> {
+    /// Host names know no case and may end in the root's dot; bucket names are lower case.
+    fn host_bucket(&self, parts: &Parts) -> Option<String> {
         let suffix = self.virtual_host_suffix.as_deref()?;
         let host = parts.headers.get(header::HOST)?.to_str().ok()?;
         let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let host = host.strip_suffix('.').unwrap_or(host);
         let at = host.len().checked_sub(suffix.len())?;
         let (bucket, rest) = (host.get(..at)?, host.get(at..)?);
-        rest.eq_ignore_ascii_case(suffix).then(|| bucket.strip_suffix('.'))?
+        let bucket = rest.eq_ignore_ascii_case(suffix).then(|| bucket.strip_suffix('.'))??;
+        Some(bucket.to_ascii_lowercase())
     }
 
     /// A small body, whole, verified, and bounded by what its operation may need.
@@ -345,6 +348,11 @@ impl Gateway {
             headers.insert("x-bucketwarden-uri", uri);
         }
         headers
+    }
+
+    /// From now on requests that end early are the gateway's doing.
+    pub fn give_up(&self) {
+        self.instruments.give_up();
     }
 
     /// Waits for operations that go on without their clients.

@@ -3,6 +3,7 @@
 //! answer's body; dropping it anywhere earlier tells too. Metrics and the access log hang on it.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -22,10 +23,24 @@ use crate::types::{BucketName, Caller, ClientKey, RequestId};
 pub struct Instruments {
     pub metrics: Arc<Metrics>,
     pub access_log: AccessLog,
+    /// The drain's time is over: what ends early from now on was cut by the gateway.
+    given_up: Arc<AtomicBool>,
+}
+
+impl Instruments {
+    pub fn new(metrics: Arc<Metrics>, access_log: AccessLog) -> Self {
+        Self { metrics, access_log, given_up: Arc::default() }
+    }
+
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The status that stands for a client that did not wait for an answer; nginx's number for it.
 const CLIENT_GONE: u16 = 499;
+/// The code that says so, also of an answer that was under way.
+const GONE: &str = "ClientGone";
 
 pub struct Record {
     instruments: Instruments,
@@ -81,7 +96,7 @@ impl Record {
             late_failure: Arc::default(),
             first_byte: None,
             status: CLIENT_GONE,
-            code: Some("ClientGone"),
+            code: Some(GONE),
             sent: 0,
         }
     }
@@ -100,6 +115,16 @@ impl Record {
             Blame::Client => tracing::debug!(request_id = %self.id, %error, "refused"),
             Blame::Gateway => tracing::error!(request_id = %self.id, %error, "failed"),
             Blame::Upstream => tracing::warn!(request_id = %self.id, %error, "the upstream failed"),
+        }
+    }
+
+    /// Of a request that ended early, says that the gateway, not the client, put an end to it.
+    fn blame_the_drain(&mut self) {
+        if self.code == Some(GONE) && self.instruments.given_up.load(Ordering::Relaxed) {
+            self.code = Some("Drained");
+            if self.status == CLIENT_GONE {
+                self.status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+            }
         }
     }
 
@@ -145,13 +170,37 @@ impl End for Record {
         self.code = match outcome {
             Outcome::Complete => self.late_failure.get().map(|code| code.as_str()).or(self.code),
             Outcome::Failed => Some("UpstreamBroke"),
-            Outcome::Dropped => Some("ClientGone"),
+            Outcome::Dropped => Some(GONE),
         };
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
+        self.blame_the_drain();
         self.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_drain_cuts_is_not_blamed_on_the_client() {
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let instruments = Instruments::new(metrics, AccessLog::off());
+        let cut = |answered: bool| {
+            let mut record = Record::open(instruments.clone(), IpAddr::from([127, 0, 0, 1]), None);
+            if answered {
+                record.answered(StatusCode::OK);
+            }
+            record.blame_the_drain();
+            (record.status, record.code)
+        };
+        assert_eq!(cut(false), (499, Some("ClientGone")));
+        instruments.give_up();
+        assert_eq!(cut(false), (503, Some("Drained")));
+        assert_eq!(cut(true), (200, None));
     }
 }

@@ -1,107 +1,28 @@
 //! One client connection: its timeouts, and the phases that decide which of them counts. A head must come
 //! within `header_timeout` of its first byte (of the accept, for the first one), the next request within
 //! `idle_timeout`, and a client that takes nothing of its answer for `idle_timeout` is cut. While a request is
-//! being served, the body adapters watch the client's sending; nothing here does. A head whose lines do not end
-//! in CRLF is spoilt on its way in, so that hyper refuses it.
+//! being served, the body adapters time the client's sending; here it is only noticed when the client leaves. A
+//! head whose lines do not end in CRLF is spoilt on its way in, so that hyper refuses it.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::task::AtomicWaker;
-use http_body::{Body, Frame, SizeHint};
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+use super::busy::{Busy, Work};
+use super::presence::{Presence, Watched};
+
+/// Between looks at a client whose bytes wait unread: nothing wakes anybody when it leaves.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
     pub header: Duration,
     pub idle: Duration,
-}
-
-/// Whether a request is between its head and the end of its answer, and since when none is; and what of the
-/// answer waits to be written. Shared by a connection's stream and its service.
-#[derive(Clone)]
-pub(super) struct Busy(Arc<Shared>);
-
-struct Shared {
-    work: Mutex<Work>,
-    unwritten: Unwritten,
-}
-
-#[derive(Clone, Copy)]
-enum Work {
-    Request,
-    NoneSince(Instant),
-}
-
-impl Busy {
-    pub(super) fn new() -> Self {
-        let work = Mutex::new(Work::NoneSince(Instant::now()));
-        Self(Arc::new(Shared { work, unwritten: Unwritten::default() }))
-    }
-
-    /// A request begins; it ends when the guard goes.
-    pub(super) fn begin(&self) -> BusyGuard {
-        *self.work() = Work::Request;
-        self.0.unwritten.clear();
-        BusyGuard(self.clone())
-    }
-
-    /// Never contended: stream and service are polled by one task.
-    fn work(&self) -> MutexGuard<'_, Work> {
-        self.0.work.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-pub(super) struct BusyGuard(Busy);
-
-impl Drop for BusyGuard {
-    fn drop(&mut self) {
-        *self.0.work() = Work::NoneSince(Instant::now());
-    }
-}
-
-/// Bytes of an answer's body that hyper has and the socket has not. Heads and chunk framing are written without
-/// being counted, so the count may be a little low; it is never too high for long.
-#[derive(Default)]
-struct Unwritten {
-    bytes: AtomicUsize,
-    body: AtomicWaker,
-}
-
-impl Unwritten {
-    fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn clear(&self) {
-        self.bytes.store(0, Ordering::Relaxed);
-    }
-
-    fn written(&self, bytes: usize) {
-        let before = self.bytes.load(Ordering::Relaxed);
-        if before > 0 {
-            self.bytes.store(before.saturating_sub(bytes), Ordering::Relaxed);
-            if before <= bytes {
-                self.body.wake();
-            }
-        }
-    }
-
-    /// Whether there are any; if so, the body is woken when there are none.
-    fn is_pending(&self, cx: &Context<'_>) -> bool {
-        let pending = self.bytes.load(Ordering::Relaxed) > 0;
-        if pending {
-            self.body.register(cx.waker());
-        }
-        pending
-    }
 }
 
 /// What the connection waits for from its client.
@@ -124,6 +45,7 @@ pub(super) struct ClientStream<S> {
     read_timer: Timer,
     write_timer: Timer,
     write_blocked_since: Option<Instant>,
+    look_timer: Timer,
 }
 
 impl<S> ClientStream<S> {
@@ -137,15 +59,20 @@ impl<S> ClientStream<S> {
             read_timer: Timer::default(),
             write_timer: Timer::default(),
             write_blocked_since: None,
+            look_timer: Timer::default(),
         }
     }
 
     /// Follows the service from one request to the next.
     fn follow(&mut self) {
-        let work = *self.busy.work();
+        let work = self.busy.work();
         match (&self.waiting, work) {
             (Waiting::Head(_) | Waiting::Next(_), Work::Request) => self.waiting = Waiting::Served,
             (Waiting::Served, Work::NoneSince(since)) => self.waiting = Waiting::Next(since),
+            // One that was answered between two looks.
+            (Waiting::Head(began), Work::NoneSince(since)) if since > *began => {
+                self.waiting = Waiting::Next(since);
+            }
             (Waiting::Head(_) | Waiting::Next(_), Work::NoneSince(_)) | (Waiting::Served, Work::Request) => {}
         }
     }
@@ -166,7 +93,7 @@ impl<S> ClientStream<S> {
     ) -> Poll<io::Result<usize>> {
         match &polled {
             Poll::Pending => return self.poll_stalled(cx),
-            Poll::Ready(Ok(bytes)) => self.busy.0.unwritten.written(*bytes),
+            Poll::Ready(Ok(bytes)) => self.busy.written(*bytes),
             Poll::Ready(Err(_)) => {}
         }
         self.write_blocked_since = None;
@@ -177,6 +104,27 @@ impl<S> ClientStream<S> {
         let since = *self.write_blocked_since.get_or_insert_with(Instant::now);
         ready!(self.write_timer.poll(since + self.timeouts.idle, cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+    }
+}
+
+impl<S: Watched> ClientStream<S> {
+    /// An error once the client of the request being served has left.
+    fn check_presence(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.follow();
+        if !matches!(self.waiting, Waiting::Served) {
+            return Ok(());
+        }
+        match self.inner.presence(cx) {
+            Presence::Silent => Ok(()),
+            Presence::Unread => {
+                // Its wake-up brings the next flush, and with it the next look.
+                if self.look_timer.poll(Instant::now() + LOOK_EVERY, cx).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
+                Ok(())
+            }
+            Presence::Gone => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has left")),
+        }
     }
 }
 
@@ -202,7 +150,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+impl<S: AsyncWrite + Watched + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.inner).poll_write(cx, data);
@@ -223,8 +171,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         self.inner.is_write_vectored()
     }
 
+    /// hyper calls this whenever it does anything, so this is where a client's going is noticed.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.check_presence(cx)?;
         let polled = Pin::new(&mut this.inner).poll_flush(cx);
         if polled.is_pending() { this.poll_stalled(cx) } else { polled }
     }
@@ -298,47 +248,17 @@ impl Timer {
     }
 }
 
-/// A response body that keeps its connection busy until it is gone, and hands hyper the next piece only when
-/// the client's socket has taken the one before: what waits to be written is one piece, never a queue.
-pub(super) struct Guarded<B> {
-    pub body: B,
-    pub busy: BusyGuard,
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Guarded<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = self.get_mut();
-        let unwritten = &this.busy.0.0.unwritten;
-        if unwritten.is_pending(cx) {
-            return Poll::Pending;
-        }
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            unwritten.add(frame.data_ref().map_or(0, Bytes::len));
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
+
+    impl Watched for DuplexStream {
+        fn presence(&self, _: &mut Context<'_>) -> Presence {
+            Presence::Silent
+        }
+    }
 
     const TIMEOUTS: Timeouts = Timeouts { header: Duration::from_secs(10), idle: Duration::from_mins(1) };
 
@@ -367,6 +287,21 @@ mod tests {
         let began = Instant::now();
         assert_eq!(server.read(&mut buffer).await.expect_err("silence").kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_answered_at_once_counts_as_one() {
+        let (mut client, server) = duplex(64);
+        let busy = Busy::new();
+        let mut server = ClientStream::new(server, TIMEOUTS, busy.clone());
+        let mut buffer = [0; 8];
+        client.write_all(b"G").await.expect("open");
+        server.read_exact(&mut buffer[..1]).await.expect("a byte");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        drop(busy.begin());
+        let started = Instant::now();
+        assert_eq!(server.read(&mut buffer).await.expect_err("silence").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed().as_secs(), 60);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,15 +2,18 @@
 //! speak HTTP/1.1, over TLS if there is a certificate. What is refused here is refused without an answer:
 //! there is no request yet.
 
+mod busy;
 mod connection;
 mod peers;
+mod presence;
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,15 +22,18 @@ use ipnet::IpNet;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::gateway::{Gateway, Peer};
 use crate::io::{self, Adaptive, Budget};
 use crate::metrics::{Metrics, Throttle};
-use connection::{Busy, ClientStream, Guarded, Timeouts};
+use busy::{Busy, Guarded};
+use connection::{ClientStream, Timeouts};
 use peers::Peers;
+use presence::Watched;
 
 /// Heads above this are answered 431: S3 takes 8 KiB of headers, and signed URLs are long.
 const MAX_HEAD: usize = 32 * 1024;
@@ -47,6 +53,24 @@ pub struct Server {
     peers: Peers,
     budget: Budget,
     trusted_proxies: Vec<IpNet>,
+    draining: Draining,
+    /// Cancelled when accepting ends.
+    stopped: CancellationToken,
+}
+
+/// Whether the gateway is on its way out: every answer then asks its client to come back on another connection,
+/// so that no request is on its way here when the connections are closed.
+#[derive(Clone, Default)]
+pub struct Draining(Arc<AtomicBool>);
+
+impl Draining {
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Server {
@@ -61,11 +85,17 @@ impl Server {
             metrics,
             tls,
             timeouts: Timeouts { header: config.header_timeout, idle: config.idle_timeout },
-            slots: Arc::new(Semaphore::new(config.max_connections)),
-            peers: Peers::new(config.max_connections_per_peer),
+            slots: Arc::new(Semaphore::new(config.max_connections.as_count())),
+            peers: Peers::new(config.max_connections_per_peer.as_count()),
             budget: Budget::default(),
             trusted_proxies: config.trusted_proxies.clone(),
+            draining: Draining::default(),
+            stopped: CancellationToken::new(),
         }
+    }
+
+    pub fn draining(&self) -> Draining {
+        self.draining.clone()
     }
 
     /// Accepts until `stop`, then lets what is under way finish.
@@ -75,7 +105,6 @@ impl Server {
         let mut connections = tokio::task::JoinSet::new();
         let accepting = async {
             loop {
-                let slot = server.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
                 let (stream, peer) = match listener.accept().await {
                     Ok((stream, address)) => (stream, address.ip().to_canonical()),
                     Err(error) => {
@@ -89,6 +118,7 @@ impl Server {
                     server.metrics.throttled(Throttle::ConnectionsPerPeer);
                     continue;
                 };
+                let slot = server.slot().await;
                 let watcher = graceful.watcher();
                 let server = server.clone();
                 connections.spawn(async move {
@@ -104,15 +134,26 @@ impl Server {
             () = stop => {}
         }
         drop(listener);
+        server.stopped.cancel();
         let finished = async {
             graceful.shutdown().await;
             server.gateway.finish().await;
         };
         if tokio::time::timeout(drain_timeout, finished).await.is_err() {
             let connections = connections.len();
+            server.gateway.give_up();
             tracing::warn!(connections, "the drain timeout has passed; closing what is left");
         }
         connections.shutdown().await;
+    }
+
+    /// A place among the connections. At the limit the newest client waits here, and those after it in the
+    /// kernel's queue.
+    async fn slot(&self) -> OwnedSemaphorePermit {
+        if self.slots.available_permits() == 0 {
+            self.metrics.throttled(Throttle::Connections);
+        }
+        self.slots.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
     async fn connect(
@@ -125,13 +166,16 @@ impl Server {
             tracing::debug!(%error, "a connection broke before its first byte");
             return;
         }
-        match &self.tls {
-            None => self.serve(stream, peer, false, watcher).await,
-            Some(tls) => match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.serve(stream, peer, true, watcher).await,
-                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-                Err(_) => tracing::debug!("TLS handshake timed out"),
-            },
+        let Some(tls) = &self.tls else {
+            return self.serve(stream, peer, false, watcher).await;
+        };
+        // Before its handshake a client has asked for nothing: a drain does not wait for it.
+        let handshake = self.stopped.run_until_cancelled(tls.accept(stream));
+        match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
+            Ok(Some(Ok(stream))) => self.serve(stream, peer, true, watcher).await,
+            Ok(Some(Err(error))) => tracing::debug!(%error, "TLS handshake failed"),
+            Ok(None) => tracing::debug!("TLS handshake given up: the gateway drains"),
+            Err(_) => tracing::debug!("TLS handshake timed out"),
         }
     }
 
@@ -155,7 +199,7 @@ impl Server {
         tls: bool,
         watcher: hyper_util::server::graceful::Watcher,
     ) where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: AsyncRead + AsyncWrite + Watched + Unpin + Send + 'static,
     {
         let busy = Busy::new();
         let stream = Adaptive::new(stream, self.budget.clone());
@@ -164,7 +208,10 @@ impl Server {
             let busy = busy.begin();
             async {
                 let peer = Peer { ip: self.client_ip(peer, request.headers()), tls };
-                let response = self.gateway.handle(request, peer).await;
+                let mut response = self.gateway.handle(request, peer).await;
+                if self.draining.has_begun() {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok::<_, Infallible>(response.map(|body| Guarded { body, busy }))
             }
         });
@@ -194,7 +241,7 @@ impl Server {
         let hops = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(','));
         let mut client = peer;
         for hop in hops {
-            let Ok(address) = hop.trim().parse::<IpAddr>() else {
+            let Some(address) = hop_address(hop.trim()) else {
                 break;
             };
             client = address.to_canonical();
@@ -204,6 +251,13 @@ impl Server {
         }
         client
     }
+}
+
+/// An entry of `X-Forwarded-For`: an address, from some proxies with its port, and an IPv6 one in brackets.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let bare = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
+    hop.parse().ok().or_else(with_port).or_else(bare)
 }
 
 /// Counts an open connection.
@@ -219,5 +273,28 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwarded_addresses_may_have_ports() {
+        let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+        for (hop, address) in [
+            ("1.2.3.4", Some(IpAddr::from([1, 2, 3, 4]))),
+            ("1.2.3.4:555", Some(IpAddr::from([1, 2, 3, 4]))),
+            ("2001:db8::1", Some(v6)),
+            ("[2001:db8::1]", Some(v6)),
+            ("[2001:db8::1]:44", Some(v6)),
+            ("unknown", None),
+            ("1.2.3.4:", None),
+            ("[1.2.3.4", None),
+            ("", None),
+        ] {
+            assert_eq!(hop_address(hop), address, "{hop}");
+        }
     }
 }

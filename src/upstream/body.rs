@@ -1,10 +1,11 @@
 //! The body of an upstream request: none, a document the gateway wrote, or a client's upload. The upload sits
-//! in a slot that the sender can look into, so that a connection that failed before taking a byte costs the
-//! client nothing: the body is put into the next try.
+//! in a slot that the sender keeps, so that a try that failed before it took a byte costs the client nothing:
+//! the body is put into the next one. Only the latest try may take of it; an earlier one, whose connection may
+//! still be there, is told that its body has failed, and closes.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -18,17 +19,50 @@ pub(super) enum UpstreamBody {
     Upload(Slot),
 }
 
-/// A client's upload, shared between the sender and the connection that carries it.
-#[derive(Clone)]
-pub(super) struct Slot(Arc<Mutex<Upload<Incoming>>>);
+/// A client's upload, shared between the sender and the connections that try to carry it.
+pub(super) struct Slot {
+    shared: Arc<Mutex<Shared>>,
+    try_number: u32,
+}
+
+struct Shared {
+    upload: Upload<Incoming>,
+    latest_try: u32,
+    /// The connection that waits for more of the body.
+    waiting: Option<Waker>,
+}
 
 impl Slot {
     pub(super) fn new(upload: Upload<Incoming>) -> Self {
-        Self(Arc::new(Mutex::new(upload)))
+        let shared = Shared { upload, latest_try: 0, waiting: None };
+        Self { shared: Arc::new(Mutex::new(shared)), try_number: 0 }
     }
 
-    fn upload(&self) -> MutexGuard<'_, Upload<Incoming>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn next_try(&self) -> Self {
+        let mut shared = self.shared();
+        shared.latest_try += 1;
+        let try_number = shared.latest_try;
+        if let Some(earlier) = shared.waiting.take() {
+            earlier.wake();
+        }
+        drop(shared);
+        Self { shared: self.shared.clone(), try_number }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let mut shared = self.shared();
+        if shared.latest_try != self.try_number {
+            return Poll::Ready(Some(Err(UploadError::Aborted)));
+        }
+        let polled = Pin::new(&mut shared.upload).poll_frame(cx);
+        if polled.is_pending() && !shared.waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            shared.waiting = Some(cx.waker().clone());
+        }
+        polled
     }
 }
 
@@ -38,7 +72,7 @@ impl UpstreamBody {
         match self {
             Self::Empty => Self::Empty,
             Self::Document(bytes) => Self::Document(bytes.clone()),
-            Self::Upload(slot) => Self::Upload(slot.clone()),
+            Self::Upload(slot) => Self::Upload(slot.next_try()),
         }
     }
 
@@ -59,7 +93,7 @@ impl Body for UpstreamBody {
             Self::Empty => Poll::Ready(None),
             Self::Document(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Document(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Upload(slot) => Pin::new(&mut *slot.upload()).poll_frame(cx),
+            Self::Upload(slot) => slot.poll_frame(cx),
         }
     }
 
@@ -67,7 +101,7 @@ impl Body for UpstreamBody {
         match self {
             Self::Empty => true,
             Self::Document(bytes) => bytes.is_empty(),
-            Self::Upload(slot) => slot.upload().is_end_stream(),
+            Self::Upload(slot) => slot.shared().upload.is_end_stream(),
         }
     }
 
@@ -75,7 +109,7 @@ impl Body for UpstreamBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Document(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).expect("a length fits")),
-            Self::Upload(slot) => slot.upload().size_hint(),
+            Self::Upload(slot) => slot.shared().upload.size_hint(),
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::s3::xml::{self, UpstreamError};
 /// The longest wait that an upstream's `Retry-After` may ask of a client.
 const MAX_RETRY_AFTER: u64 = 60;
 
+/// The most of an upstream's text that a log line repeats, in characters.
+const MAX_QUOTED: usize = 200;
+
 /// Codes about the gateway's own signature, key or bucket, which no client can mend.
 const GATEWAYS_FAULT: &[&str] = &[
     "AllAccessDisabled",
@@ -32,8 +35,9 @@ pub(super) fn translate(status: StatusCode, headers: &HeaderMap, body: &[u8]) ->
     let upstream = xml::parse_error(body);
     let named = upstream.as_ref().map_or("", |error| error.code.as_str());
     let message = upstream.as_ref().map_or("", |error| error.message.as_str());
+    let (named_so, said) = (quoted(named), quoted(message));
     let error =
-        Error::new(code(status, named)).because(format!("upstream answered {status} {named}: {message}"));
+        Error::new(code(status, named)).because(format!("upstream answered {status} {named_so}: {said}"));
     if error.code == Code::SlowDown { error.retry_after(retry_after(headers)) } else { error }
 }
 
@@ -42,13 +46,23 @@ pub fn translate_named(named: &str, message: &str) -> Error {
     let status = match named {
         // SDKs know from this code, not from the status, that they may try again.
         "InternalError" => {
-            return Error::new(Code::InternalError).because(format!("upstream said: {message}"));
+            return Error::new(Code::InternalError).because(format!("upstream said: {}", quoted(message)));
         }
         "" => StatusCode::BAD_GATEWAY,
         "ServiceUnavailable" | "SlowDown" | "TooManyRequests" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,
     };
-    Error::new(code(status, named)).because(format!("upstream said {named}: {message}"))
+    let (named_so, said) = (quoted(named), quoted(message));
+    Error::new(code(status, named)).because(format!("upstream said {named_so}: {said}"))
+}
+
+/// An upstream's text as a log line may hold it: on that one line, and not for ever.
+fn quoted(text: &str) -> String {
+    let mut quoted: String = text.chars().take(MAX_QUOTED).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MAX_QUOTED).is_some() {
+        quoted.push('…');
+    }
+    quoted
 }
 
 /// The result that an answer of status 200 holds, or the error.
@@ -125,6 +139,21 @@ mod tests {
             (404, "", Code::NoSuchKey),
         ] {
             assert_eq!(translated(status, named), code, "{status} {named}");
+        }
+    }
+
+    #[test]
+    fn what_the_upstream_says_stays_on_its_line() {
+        let forged = format!("x\n2026-01-01 ERROR all is lost\r\u{1b}[31m{}", "y".repeat(10_000));
+        let body = format!("<Error><Code>{forged}</Code><Message>{forged}</Message></Error>");
+        for error in [
+            translate(StatusCode::BAD_REQUEST, &HeaderMap::new(), body.as_bytes()),
+            translate_named(&forged, &forged),
+            translate_named("InternalError", &forged),
+        ] {
+            let line = error.to_string();
+            assert!(!line.contains(char::is_control), "{line:?}");
+            assert!(line.contains("all is lost") && line.len() < 700, "{line:?}");
         }
     }
 

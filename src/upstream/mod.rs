@@ -6,6 +6,7 @@
 //! Dropping the future or the answer's body closes the upstream connection at once.
 
 mod body;
+mod call;
 mod connect;
 mod errors;
 pub mod headers;
@@ -19,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, Error as ClientError};
@@ -36,6 +37,7 @@ use crate::s3::uri;
 use crate::sigv4::sign::Signer;
 use crate::tls;
 use body::{Slot, UpstreamBody};
+pub use call::Call;
 use connect::Connector;
 pub use errors::{embedded, translate_named};
 use retry::{Budget, MAX_RETRIES};
@@ -69,76 +71,9 @@ pub struct Upstream {
     idle_timeout: Duration,
     metrics: Arc<Metrics>,
     budget: Budget,
-    /// This upstream once let the gate time out: it does not know `Expect`, and is not asked again.
-    ignores_expect: AtomicBool,
-}
-
-/// One request to the upstream, complete but for signature and body.
-#[derive(Clone)]
-pub struct Call {
-    operation: Operation,
-    method: Method,
-    path: String,
-    query: String,
-    headers: HeaderMap,
-    slow: bool,
-    /// Sending it twice is as good as once.
-    idempotent: bool,
-}
-
-impl Call {
-    fn new(operation: Operation, method: Method, path: String) -> Self {
-        let idempotent = matches!(method, Method::GET | Method::HEAD | Method::DELETE);
-        Self {
-            operation,
-            method,
-            path,
-            query: String::new(),
-            headers: HeaderMap::new(),
-            slow: false,
-            idempotent,
-        }
-    }
-
-    #[must_use]
-    pub fn query(mut self, name: &str, value: &str) -> Self {
-        if !self.query.is_empty() {
-            self.query.push('&');
-        }
-        uri::push_query(&mut self.query, name);
-        self.query.push('=');
-        uri::push_query(&mut self.query, value);
-        self
-    }
-
-    #[must_use]
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
-        self
-    }
-
-    /// Headers that `headers` let across.
-    #[must_use]
-    pub fn headers(mut self, headers: HeaderMap) -> Self {
-        self.headers.extend(headers);
-        self
-    }
-
-    /// The same call without these headers.
-    #[must_use]
-    pub fn without(mut self, names: &[HeaderName]) -> Self {
-        for name in names {
-            self.headers.remove(name);
-        }
-        self
-    }
-
-    /// The upstream may take minutes over this one.
-    #[must_use]
-    pub fn slow(mut self) -> Self {
-        self.slow = true;
-        self
-    }
+    /// This upstream let the gate time out or answered 417: it does not know `Expect`, and is not asked again
+    /// until it is heard to say `100 Continue` after all.
+    ignores_expect: Arc<AtomicBool>,
 }
 
 /// What went wrong with one try.
@@ -148,6 +83,8 @@ enum Failure {
     TimedOut,
     /// The upstream's refusal, as the client may see it, and its status.
     Refused(Error, StatusCode),
+    /// The upstream does not want to be asked, and has got nothing of the body.
+    ExpectRefused(Error),
     /// The client's own fault, found in its body.
     Client(Error),
 }
@@ -180,7 +117,7 @@ impl Upstream {
             idle_timeout: config.idle_timeout,
             metrics,
             budget: Budget::new(),
-            ignores_expect: AtomicBool::new(false),
+            ignores_expect: Arc::default(),
         })
     }
 
@@ -256,9 +193,14 @@ impl Upstream {
     ) -> Result<Response<Incoming>> {
         self.budget.deposit();
         let mut retries = 0;
+        let mut may_ask = true;
         loop {
-            let failure = match self.attempt(call, body.again(), upload, now).await {
+            let failure = match self.attempt(call, body.again(), upload, may_ask, now).await {
                 Ok(response) => return Ok(response),
+                Err(Failure::ExpectRefused(_)) if may_ask => {
+                    may_ask = false;
+                    continue;
+                }
                 Err(failure) => failure,
             };
             let again =
@@ -276,18 +218,22 @@ impl Upstream {
         call: &Call,
         body: UpstreamBody,
         upload: Option<&UploadHandle>,
+        may_ask: bool,
         now: SystemTime,
     ) -> Result<Response<Incoming>, Failure> {
-        let ask_first = upload.is_some()
+        let ask_first = may_ask
+            && upload.is_some()
             && body.length() > ASK_FIRST_ABOVE
             && !self.ignores_expect.load(Ordering::Relaxed);
         let mut request = self.request(call, body, now);
         if let Some(handle) = upload {
             if ask_first {
                 request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
-                let gate = handle.clone();
+                let (gate, ignores_expect) = (handle.clone(), self.ignores_expect.clone());
                 hyper::ext::on_informational(&mut request, move |answer| {
                     if answer.status() == StatusCode::CONTINUE {
+                        // However late: it does know.
+                        ignores_expect.store(false, Ordering::Relaxed);
                         gate.open_gate();
                     }
                 });
@@ -351,6 +297,11 @@ impl Upstream {
         if (status.is_success() && !early) || unchanged {
             return Ok(response);
         }
+        if status == StatusCode::EXPECTATION_FAILED && upload.is_some_and(|handle| !handle.gate_is_open()) {
+            tracing::info!("the upstream refuses Expect: 100-continue; it is not asked again");
+            self.ignores_expect.store(true, Ordering::Relaxed);
+            return Err(Failure::ExpectRefused(errors::translate(status, response.headers(), b"")));
+        }
         let (parts, body) = response.into_parts();
         let patience = Duration::from_secs(5).min(self.idle_timeout);
         // What cannot be read of it changes the answer's text, not its meaning.
@@ -389,7 +340,7 @@ async fn read_whole(body: Incoming, cap: usize, patience: Duration) -> Result<Ve
 impl Failure {
     fn into_error(self) -> Error {
         match self {
-            Self::Refused(error, _) | Self::Client(error) => error,
+            Self::Refused(error, _) | Self::ExpectRefused(error) | Self::Client(error) => error,
             Self::TimedOut => Error::new(Code::GatewayTimeout),
             Self::Transport(error) if error.is_connect() => {
                 Error::new(Code::ServiceUnavailable).because(error)
@@ -400,19 +351,21 @@ impl Failure {
 }
 
 /// Without a body, an idempotent call may go again whatever became of it; with one, only if nothing of the
-/// body was taken and the upstream gave no answer.
+/// body was taken and the upstream gave no answer. A write that the upstream answered, with whatever failure, is
+/// left to the client: it may have been minutes in the making.
 fn may_retry(failure: &Failure, call: &Call, body: &UpstreamBody, upload: Option<&UploadHandle>) -> bool {
     let untouched = upload.is_some_and(|handle| handle.received() == 0 && handle.failure().is_none());
     match failure {
-        Failure::Client(_) | Failure::TimedOut => false,
+        Failure::Client(_) | Failure::TimedOut | Failure::ExpectRefused(_) => false,
         Failure::Transport(error) => match body {
-            UpstreamBody::Empty => call.idempotent || error.is_connect(),
-            UpstreamBody::Document(_) => error.is_connect(),
             UpstreamBody::Upload(_) => untouched,
+            UpstreamBody::Empty | UpstreamBody::Document(_) => {
+                error.is_connect() || (call.is_idempotent() && body.length() == 0)
+            }
         },
         Failure::Refused(_, status) => {
             let passing = matches!(status.as_u16(), 429 | 500 | 502 | 503 | 504);
-            passing && call.idempotent && matches!(body, UpstreamBody::Empty)
+            passing && call.is_idempotent() && call.method != Method::PUT && body.length() == 0
         }
     }
 }

@@ -55,6 +55,7 @@ impl<'a> Watch<'a> {
             if progress.0 != self.progress() || self.handle.waits_for_client() {
                 progress = (self.progress(), now);
             }
+            // Complete is an upload when its last slice was taken, by a connection that holds little.
             let limit = if self.handle.is_complete() { self.answer_limit } else { self.stall_limit };
             if now - progress.1 >= limit {
                 return None;

@@ -55,13 +55,17 @@ fn k04_idle_connections_are_reaped() {
 #[test]
 fn k04_connections_are_capped() {
     let world = World::with_server(
-        "max_connections = 20\nmax_connections_per_peer = 20\nidle_timeout = \"1s\"\nheader_timeout = \"500ms\"",
+        "max_connections = 20\nmax_connections_per_peer = 40\nidle_timeout = \"1s\"\nheader_timeout = \"500ms\"",
     );
     let idle: Vec<Client> = (0..60).map(|_| world.client()).collect();
     eventually(Duration::from_secs(8), "a legitimate client is served", || {
         world.client().try_send(&get(&world)).is_some_and(|r| r.status == 200)
     });
     drop(idle);
+    let metrics = world.admin_get("/metrics").text();
+    let waited =
+        metrics.lines().find_map(|l| l.strip_prefix("bucketwarden_throttled_total{limit=\"connections\"} "));
+    assert!(waited.is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n > 0)), "{waited:?}");
 }
 
 #[test]

@@ -226,6 +226,11 @@ fn virtual_hosted_style() {
     assert!(world.origin.object("datasets/alice/api/v1/quota").is_some());
     let port = world.alice().sign(Request::get("/dir/data.csv").header("host", format!("{host}:8080")));
     world.accepts(&port);
+    // Host names know no case, and may be written with the dot that ends them.
+    let upper = host.to_uppercase();
+    for host in [upper.clone(), format!("{host}."), format!("{upper}.:8080")] {
+        world.accepts(&world.alice().sign(Request::get("/dir/data.csv").header("host", host)));
+    }
     let nowhere = world.alice().sign(Request::get("/x").header("host", format!("nobucket.{HOST}")));
     world.refuses(&nowhere, NO_SUCH_BUCKET);
     let presigned = world.alice().presign(Request::get("/dir/data.csv").header("host", host.as_str()), "60");

@@ -192,26 +192,98 @@ fn issuers_have_one_source_of_keys() {
 
 #[test]
 fn warnings_name_what_has_no_effect() {
-    let quiet = toml(&format!(
-        "[auth]\nmaster_key = \"{MASTER_KEY}\"\n[quota]\nrefusal_status = 429\n[tiers.default]\n"
-    ));
+    let quiet = toml(&format!("[auth]\nmaster_key = \"{MASTER_KEY}\"\n[admin]\ntoken = \"\"\n"));
     assert_eq!(quiet.unwrap().warnings, Vec::<String>::new());
     let loud = toml(
-        "endpoint = \"http://storage.example.com\"\n[quota]\nrefusal_status = \"s3\"\n[tiers.default]\nburst = 5\n[state]\nurl = \"redis://cache\"\n[metrics]\nper_user_top = 3\n",
+        "endpoint = \"http://storage.example.com\"\n[admin]\ntoken = \"q8Zk2vN5rT7wXy1aB3cD6eF9gH0jK4mL\"\n[quota]\nrefusal_status = \"s3\"\n[tiers.default]\nburst = 5\n[state]\nurl = \"redis://cache\"\n[metrics]\nper_user_top = 3\n",
     );
-    let warnings = loud.unwrap().warnings;
-    for start in [
-        "[quota]:",
-        "[tiers.*]:",
-        "[state]:",
-        "metrics.per_user_top:",
-        "upstream.endpoint:",
-        "auth.master_key:",
-    ] {
-        assert!(warnings.iter().any(|line| line.starts_with(start)), "{start} {warnings:?}");
+    assert_eq!(
+        warned_of(&loud.unwrap()),
+        [
+            "admin.token",
+            "[tiers.*]",
+            "[quota]",
+            "[state]",
+            "metrics.per_user_top",
+            "upstream.endpoint",
+            "auth.master_key"
+        ]
+    );
+}
+
+#[test]
+fn what_asks_for_a_default_is_warned_of_too() {
+    let given = toml(
+        "[server]\nproxy_protocol = false\n[auth]\nmaster_key_file = \"\"\n[auth.sts]\nenabled = true\n[tiers.default]\nburst = 200\n[quota]\n[state]\nurl = \"redb:./state.redb\"\n[metrics]\nper_user_top = 0\n[[buckets]]\nname = \"whole\"\nview = \"platform\"\n",
+    );
+    let expected = [
+        "server.proxy_protocol",
+        "[auth.sts]",
+        "[[buckets]] view = \"platform\"",
+        "[tiers.*]",
+        "[quota]",
+        "[state]",
+        "metrics.per_user_top",
+        "auth.master_key",
+    ];
+    assert_eq!(warned_of(&given.unwrap()), expected);
+    let from_env = load(Some(UPSTREAM), None, &[("BUCKETWARDEN_QUOTA__REFUSAL_STATUS", "429")]).unwrap();
+    assert_eq!(warned_of(&from_env), ["[quota]", "auth.master_key"]);
+    let file = format!("{UPSTREAM}[admin]\ntoken = \"\"\ntoken_file = \"secret\"\n");
+    let in_a_file = load(Some(&file), None, &[("BUCKETWARDEN_ADMIN__TOKEN", TOKEN)]).unwrap();
+    assert_eq!(warned_of(&in_a_file), ["admin.token", "auth.master_key"]);
+}
+
+/// What stands before the first `: ` of each warning.
+fn warned_of(loaded: &Loaded) -> Vec<&str> {
+    assert!(loaded.warnings.iter().all(|line| !line.contains('\n')));
+    loaded.warnings.iter().map(|line| line.split_once(": ").expect("a name").0).collect()
+}
+
+#[test]
+fn every_limit_can_be_unlimited() {
+    let limits = "[server]\nmax_connections = \"unlimited\"\nmax_connections_per_peer = \"unlimited\"\nmax_in_flight = \"unlimited\"\n";
+    let config = good(limits);
+    assert_eq!(config.server.max_connections, Limit::Unlimited);
+    assert_eq!(config.server.max_in_flight, Limit::Unlimited);
+    assert!(config.server.max_connections_per_peer.as_count() > 1_000_000);
+    let masked = config.to_masked_toml();
+    assert!(masked.contains("max_in_flight = \"unlimited\""), "{masked}");
+    assert_eq!(bad("[server]\nmax_in_flight = 0\n"), ["server.max_in_flight"]);
+}
+
+#[test]
+fn an_empty_value_says_nothing() {
+    let empty = "[server]\nlisten = \"\"\nmax_in_flight = \"\"\nheader_timeout = \"\"\nproxy_protocol = \"\"\n[tiers.default]\nburst = \"\"\nmax_storage = \"\"\n[quota]\nrefusal_status = \"\"\n[log]\nformat = \"\"\nlevel = \"\"\n[uri]\nscheme = \"\"\n[metrics]\nper_user_top = \"\"\n[auth.sts]\nmax_duration = \"\"\n";
+    assert_eq!(good(empty), good(""));
+}
+
+#[test]
+fn an_endpoint_without_a_scheme_is_https() {
+    let s3 = |lines: &str| good(&format!("dialect = \"s3\"\n{lines}")).upstream.endpoint;
+    assert_eq!(s3("endpoint = \"s3.example.com:9000\""), "https://s3.example.com:9000/");
+    let native = ("OCI_STORAGE_ENDPOINT", "objectstorage.us-phoenix-1.oraclecloud.com");
+    let env = [native, OCI[0], OCI[2], OCI[3], OCI[4]];
+    let upstream = load(None, None, &env).unwrap_or_else(|p| panic!("{p}")).config.upstream;
+    assert_eq!(upstream.endpoint, "https://envns.compat.objectstorage.us-phoenix-1.oci.customer-oci.com/");
+    assert_eq!(upstream.region, "us-phoenix-1");
+}
+
+#[test]
+fn regions_are_named_as_their_services_like() {
+    let region = |dialect: &str, name: &str| {
+        let text = UPSTREAM.replace("us-phoenix-1", name);
+        let text = format!("{text}dialect = \"{dialect}\"\nendpoint = \"https://s3.example.com\"\n");
+        Config::from_toml(&text, Path::new("/base")).map(|loaded| loaded.config.upstream.region)
+    };
+    for name in ["RegionOne", "us_east", "default", "us-east-1"] {
+        assert_eq!(region("s3", name).unwrap(), name);
     }
-    assert_eq!(warnings.len(), 6);
-    assert!(warnings.iter().all(|line| !line.contains('\n')));
+    for name in ["a/b", "a b", "é", &"r".repeat(65)] {
+        assert!(region("s3", name).is_err(), "{name}");
+    }
+    assert!(region("oci", "RegionOne").is_err());
+    assert_eq!(good("[auth]\nregions = [\"RegionOne\"]\n").auth.regions, ["RegionOne"]);
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn variables_reach_every_depth_and_type() {
         ("BUCKETWARDEN_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
     ];
     let config = load(Some(UPSTREAM), None, &variables).unwrap_or_else(|p| panic!("{p}")).config;
-    assert_eq!(config.server.max_connections, 12);
+    assert_eq!(config.server.max_connections, Limit::At(12));
     assert!(!config.log.access);
     assert_eq!(config.tiers["default"].burst, Limit::At(7));
     // Only a tier that the file writes stands on [tiers.default].

@@ -231,6 +231,9 @@ impl Origin {
                 Seen { connection, request, head: head.raw.clone(), end: None, gone: false, answered: false };
             let (id, act) = self.admit(seen);
             let expects = head.get("expect").is_some();
+            if expects {
+                thread::sleep(act.continue_after);
+            }
             if expects && act.sends_continue && wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").is_err() {
                 return self.shared.note(id, |s| s.gone = true);
             }

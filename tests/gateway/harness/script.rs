@@ -109,6 +109,7 @@ pub(super) enum Answer {
 pub struct Act {
     pub(super) intake: Intake,
     pub(super) sends_continue: bool,
+    pub(super) continue_after: Duration,
     pub(super) answer: Answer,
     pub(super) pause: Duration,
     pub(super) cut: Option<(u64, Cut)>,
@@ -121,6 +122,7 @@ impl Act {
         Self {
             intake: Intake::Whole,
             sends_continue: true,
+            continue_after: Duration::ZERO,
             answer: Answer::Serve,
             pause: Duration::ZERO,
             cut: None,
@@ -167,6 +169,12 @@ impl Act {
     /// Ignores `Expect: 100-continue` and waits for the body.
     pub fn without_continue(mut self) -> Self {
         self.sends_continue = false;
+        self
+    }
+
+    /// Says `100 Continue`, but only after a pause.
+    pub fn continue_after(mut self, pause: Duration) -> Self {
+        self.continue_after = pause;
         self
     }
 

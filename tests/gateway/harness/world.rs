@@ -37,6 +37,8 @@ pub struct Settings<'a> {
     pub upstream: &'a str,
     /// Where the upstream is said to be, if not at the world's origin.
     pub upstream_at: Option<SocketAddr>,
+    /// Whether it is said to speak TLS.
+    pub upstream_tls: bool,
 }
 
 impl World {
@@ -355,6 +357,7 @@ fn load(text: &str, base: &Path) -> Config {
 
 fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
     let Settings { server, upstream: more, .. } = settings;
+    let scheme = if settings.upstream_tls { "https" } else { "http" };
     let users: String = USERS
         .iter()
         .map(|name| {
@@ -381,7 +384,7 @@ dialect = "s3"
 namespace = "{NAMESPACE}"
 region = "us-phoenix-1"
 bucket = "{REAL_BUCKET}"
-endpoint = "http://{upstream}"
+endpoint = "{scheme}://{upstream}"
 access_key_id = "{GATEWAY_KEY}"
 secret_access_key = "{GATEWAY_SECRET}"
 {more}
