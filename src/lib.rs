@@ -53,6 +53,7 @@
 
 pub mod access;
 pub mod access_log;
+pub mod account;
 pub mod admin;
 pub mod app;
 pub mod auth;
