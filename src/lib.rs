@@ -69,6 +69,7 @@ pub mod metrics;
 pub mod s3;
 pub mod server;
 pub mod sigv4;
+pub mod store;
 pub mod tls;
 pub mod types;
 pub mod upstream;

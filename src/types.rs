@@ -36,7 +36,8 @@ impl fmt::Display for UserId {
 }
 
 /// What an access key may do beyond its own scope.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// A person: their own datasets and models, the logs of their own jobs.
     #[default]

@@ -1,0 +1,139 @@
+//! State that outlives a request: the users' accounts, and the users themselves. In: steps of `account`, which a
+//! store takes whole or not at all, durably before it answers; and plain rows. Two stores: `embedded` keeps them
+//! in one file, which one process holds; `redis` shares them between gateways. This floor alone talks to disk
+//! or to Redis; what the rows mean is `account`'s business.
+
+mod embedded;
+mod redis;
+mod rows;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use users::{LimitName, UserChange, UserRecord};
+
+use crate::account::{Account, LeaseId, Millis, ObjectId, Reply, Step, Upload, UploadKey};
+use crate::config;
+use crate::metrics::Metrics;
+use crate::types::UserId;
+use embedded::Embedded;
+use redis::Redis;
+
+/// The store does not answer, or not in time. Writes are refused then; reads go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the state store is not available")]
+pub struct Unavailable;
+
+pub type Result<T, E = Unavailable> = std::result::Result<T, E>;
+
+/// Rows of one page of anything here.
+pub const PAGE: usize = 1000;
+
+pub enum Store {
+    Embedded(Embedded),
+    Redis(Redis),
+}
+
+macro_rules! either {
+    ($store:expr, $it:ident => $call:expr) => {
+        match $store {
+            Store::Embedded($it) => $call,
+            Store::Redis($it) => $call,
+        }
+    };
+}
+
+impl Store {
+    /// Opens the store that the configuration names. A torn or foreign file, or one that another process holds,
+    /// is an error; a Redis that does not answer yet is not.
+    pub async fn open(config: &config::State, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        Ok(match config {
+            config::State::Redb(path) => Self::Embedded(Embedded::open(path, metrics)?),
+            config::State::Redis(url) => Self::Redis(Redis::open(url, metrics).await?),
+        })
+    }
+
+    /// Which one it is, for `/readyz` and the log.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Embedded(_) => "redb",
+            Self::Redis(_) => "redis",
+        }
+    }
+
+    /// Whether it answered last time it was asked.
+    pub fn is_up(&self) -> bool {
+        either!(self, store => store.is_up())
+    }
+
+    /// Which life the store is in: changes when it may have lost what was written last.
+    pub fn life(&self) -> u64 {
+        either!(self, store => store.life())
+    }
+
+    /// Takes one step on a user's account: whole, durable, and alone.
+    pub async fn step(&self, user: &UserId, step: Step, now: Millis) -> Result<Reply> {
+        either!(self, store => store.step(user, step, now).await)
+    }
+
+    /// Leases that have expired, of all users, at most [`PAGE`].
+    pub async fn expired(&self, now: Millis) -> Result<Vec<(UserId, LeaseId)>> {
+        either!(self, store => store.expired(now).await)
+    }
+
+    /// Leases that nobody can hold any more, because this process has just taken the store over: all of them for
+    /// the embedded store, none for a shared one, whose leases expire.
+    pub async fn orphaned(&self) -> Result<Vec<(UserId, LeaseId)>> {
+        either!(self, store => store.orphaned().await)
+    }
+
+    pub async fn upload(&self, user: &UserId, upload: UploadKey) -> Result<Option<Upload>> {
+        either!(self, store => store.upload(user, upload).await)
+    }
+
+    /// A user's open multipart uploads.
+    pub async fn uploads(&self, user: &UserId) -> Result<Vec<(UploadKey, Upload)>> {
+        either!(self, store => store.uploads(user).await)
+    }
+
+    /// Object rows of a user in any stable order, at most [`PAGE`] after the one given.
+    pub async fn objects(&self, user: &UserId, after: Option<ObjectId>) -> Result<Vec<ObjectId>> {
+        either!(self, store => store.objects(user, after).await)
+    }
+
+    /// The account's row as it stands, without dropping what has left the windows.
+    pub async fn account(&self, user: &UserId) -> Result<Option<Account>> {
+        either!(self, store => store.account(user).await)
+    }
+
+    /// Users who have an account or a record, in the order of their ids, at most [`PAGE`] after the one given.
+    pub async fn users(&self, after: Option<&UserId>) -> Result<Vec<UserId>> {
+        either!(self, store => store.users(after).await)
+    }
+
+    pub async fn user(&self, user: &UserId) -> Result<Option<UserRecord>> {
+        either!(self, store => store.user(user).await)
+    }
+
+    /// Applies a change to a user's record, which is made if there is none (`true`). Changes to one record never
+    /// undo each other.
+    pub async fn change_user(
+        &self,
+        user: &UserId,
+        change: &UserChange,
+        now: Millis,
+    ) -> Result<(UserRecord, bool)> {
+        either!(self, store => store.change_user(user, change, now).await)
+    }
+
+    /// Removes the record; the account stays, for it is the bucket's. Whether there was one.
+    pub async fn remove_user(&self, user: &UserId) -> Result<bool> {
+        either!(self, store => store.remove_user(user).await)
+    }
+
+    /// Says that this gateway lives, for as long as `ttl`; answers how many do.
+    pub async fn beat(&self, replica: &str, now: Millis, ttl: Duration) -> Result<usize> {
+        either!(self, store => store.beat(replica, now, ttl).await)
+    }
+}

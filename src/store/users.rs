@@ -1,0 +1,58 @@
+//! What is written down of a user besides the account: tier, role, whether enabled, and own limits.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::Millis;
+use crate::types::Role;
+
+/// A limit by the name that `[tiers]` gives it.
+pub type LimitName = String;
+
+/// A user's record. Fields that nobody has set fall back: to the configuration's user of the same id, then to
+/// the default tier.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UserRecord {
+    pub tier: Option<String>,
+    pub role: Option<Role>,
+    pub enabled: bool,
+    /// Only what differs from the tier; `None` is unlimited.
+    pub limits: BTreeMap<LimitName, Option<u64>>,
+    pub created_at: Millis,
+}
+
+/// What to change; what is `None` stays.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UserChange {
+    pub tier: Option<String>,
+    pub role: Option<Role>,
+    pub enabled: Option<bool>,
+    /// By name: a new value (`Some(None)` is unlimited), or `None` to fall back to the tier.
+    pub limits: BTreeMap<LimitName, Option<Option<u64>>>,
+}
+
+impl UserChange {
+    /// The record after the change; a new one if there was none.
+    pub fn apply(&self, record: Option<UserRecord>, now: Millis) -> UserRecord {
+        let mut record = record.unwrap_or(UserRecord {
+            tier: None,
+            role: None,
+            enabled: true,
+            limits: BTreeMap::new(),
+            created_at: now,
+        });
+        if self.tier.is_some() {
+            record.tier.clone_from(&self.tier);
+        }
+        record.role = self.role.or(record.role);
+        record.enabled = self.enabled.unwrap_or(record.enabled);
+        for (name, value) in &self.limits {
+            match value {
+                Some(limit) => drop(record.limits.insert(name.clone(), *limit)),
+                None => drop(record.limits.remove(name)),
+            }
+        }
+        record
+    }
+}
