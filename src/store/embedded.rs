@@ -28,7 +28,11 @@ impl Embedded {
     pub async fn uploads(&self, _user: &UserId) -> Result<Vec<(UploadKey, Upload)>> {
         todo!()
     }
-    pub async fn objects(&self, _user: &UserId, _after: Option<ObjectId>) -> Result<Vec<ObjectId>> {
+    pub async fn objects(
+        &self,
+        _user: &UserId,
+        _after: Option<super::Cursor>,
+    ) -> Result<(Vec<ObjectId>, Option<super::Cursor>)> {
         todo!()
     }
     pub async fn account(&self, _user: &UserId) -> Result<Option<Account>> {
