@@ -36,7 +36,7 @@ pub struct Cursor([u8; 16]);
 
 pub enum Store {
     Embedded(Embedded),
-    Redis(Redis),
+    Redis(Arc<Redis>),
 }
 
 macro_rules! either {
