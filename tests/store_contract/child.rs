@@ -6,7 +6,19 @@ const ROLE: &str = "STORE_CONTRACT_CHILD";
 
 /// A process that runs one test of this binary, which finds `given` by [`given`].
 pub(crate) fn run(test: &str, given: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    spawn(Command::new(std::env::current_exe().unwrap()), test, given)
+}
+
+/// The same, and no file may grow larger than this, as if the disk were full.
+pub(crate) fn run_limited(test: &str, given: &str, largest_file: u64) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec prlimit --fsize=\"$0\":unlimited \"$@\""]);
+    command.arg(largest_file.to_string()).arg(std::env::current_exe().unwrap());
+    spawn(command, test, given)
+}
+
+fn spawn(mut command: Command, test: &str, given: &str) -> Child {
+    command
         .args(["--exact", test, "--nocapture", "--ignored"])
         .env(ROLE, given)
         .stdin(Stdio::piped())
