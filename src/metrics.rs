@@ -31,6 +31,8 @@ pub struct Metrics {
     pub tls_reload_failures: IntCounter,
     state: HashMap<StateOperation, Histogram>,
     pub state_available: IntGauge,
+    /// Of the embedded store: many steps share one.
+    pub state_commits: IntCounter,
 }
 
 struct OperationSeries {
@@ -195,6 +197,9 @@ impl Metrics {
             STATE_SECONDS,
         )?;
         let state_available = gauge("state_available", "Whether the state store answered last time.")?;
+        let state_commits =
+            IntCounter::new("state_commits_total", "Commits of the embedded store; many steps share one.")?;
+        registry.register(Box::new(state_commits.clone()))?;
         let state = StateOperation::ALL
             .map(|operation| (operation, state_durations.with_label_values(&[operation.label()])));
         register_build_info(&registry)?;
@@ -234,6 +239,7 @@ impl Metrics {
             tls_reload_failures,
             state: state.into(),
             state_available,
+            state_commits,
         })
     }
 

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 pub use users::{LimitName, UserChange, UserRecord};
 
+use self::redis::Redis;
 use crate::account::{Account, LeaseId, Millis, ObjectId, Reply, Step, Upload, UploadKey};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::types::UserId;
 use embedded::Embedded;
-use self::redis::Redis;
 
 /// The store does not answer, or not in time. Writes are refused then; reads go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

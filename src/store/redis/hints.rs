@@ -26,7 +26,10 @@ pub(super) struct Hints {
 impl Hints {
     pub(super) fn new() -> Self {
         Self {
-            leases: Cache::builder().max_capacity(LEASES).weigher(|_, lease: &Arc<Lease>| weight(lease)).build(),
+            leases: Cache::builder()
+                .max_capacity(LEASES)
+                .weigher(|_, lease: &Arc<Lease>| weight(lease))
+                .build(),
             places: Cache::new(UPLOADS),
             marked: Cache::builder().max_capacity(USERS).time_to_live(MARKED_FOR).build(),
         }

@@ -48,7 +48,8 @@ impl Keys {
     }
 
     pub(super) fn parts(&self, upload: &UploadKey) -> Vec<u8> {
-        [self.account.as_slice(), format!(":parts:{:032x}", u128::from_be_bytes(upload.0)).as_bytes()].concat()
+        [self.account.as_slice(), format!(":parts:{:032x}", u128::from_be_bytes(upload.0)).as_bytes()]
+            .concat()
     }
 
     pub(super) fn by(&self, writer: &str) -> Vec<u8> {

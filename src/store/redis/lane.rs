@@ -163,8 +163,7 @@ impl Redis {
             if batch.is_empty() {
                 return Err(Trouble::Silent);
             }
-            let mut steps: Vec<_> =
-                batch.iter().map(|waiting| (waiting.step.clone(), waiting.now)).collect();
+            let mut steps: Vec<_> = batch.iter().map(|waiting| (waiting.step.clone(), waiting.now)).collect();
             let mut loaded = match self.load(keys, &steps, deadline).await {
                 Err(Trouble::Broken) => continue,
                 loaded => loaded?,

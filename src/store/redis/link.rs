@@ -252,7 +252,9 @@ impl Shared {
     fn is_back(&self, connected: &Connected) {
         let before = self.life.swap(connected.life, Ordering::Relaxed);
         if before != 0 && before != connected.life {
-            warn!("the state store restarted, or was replaced or emptied: users with recent writes are recounted");
+            warn!(
+                "the state store restarted, or was replaced or emptied: users with recent writes are recounted"
+            );
         }
         self.current.send_replace(Some(connected.clone()));
         self.told.store(false, Ordering::Relaxed);
@@ -341,7 +343,8 @@ impl Connection {
                 }
                 Err(error) => return Err(error),
             };
-            let is = |answer| redis::from_redis_value::<Vec<String>>(answer).ok().and_then(|mut pair| pair.pop());
+            let is =
+                |answer| redis::from_redis_value::<Vec<String>>(answer).ok().and_then(|mut pair| pair.pop());
             for value in answers.into_iter().filter_map(is).filter(|value| value != wanted) {
                 warn!(setting = name, value, wanted, "the state store may lose what it was told");
             }

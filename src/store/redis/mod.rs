@@ -22,7 +22,8 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use redis::Value;
-use tokio::time::Instant;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use self::address::Address;
@@ -35,7 +36,7 @@ use self::script::{Call, DROP_IDLE, MARK_ACTIVE, READ, REPLACE, bytes, integer, 
 use super::rows::{self, Unreadable};
 use super::{Cursor, PAGE, Result, Unavailable, UserChange, UserRecord};
 use crate::account::{Account, LeaseId, Millis, ObjectId, Reply, Step, Upload, UploadKey};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StateOperation};
 use crate::types::{Secret, UserId};
 
 /// Questions about different users that are under way at once.
@@ -49,13 +50,23 @@ pub struct Redis {
     hints: Hints,
     /// The life of the store in which every user was looked through for leases.
     swept: AtomicU64,
+    /// Changes to records by user: those of one process do not get in each other's way.
+    changing: [Mutex<()>; 64],
+    metrics: Arc<Metrics>,
 }
 
 impl Redis {
     /// A Redis that does not answer yet is no error: the store is not up until it does.
     pub async fn open(url: &Secret, metrics: Arc<Metrics>) -> anyhow::Result<Arc<Self>> {
-        let link = Link::open(Address::parse(url)?, metrics).await;
-        Ok(Arc::new(Self { link, lanes: Lanes::new(), hints: Hints::new(), swept: AtomicU64::new(0) }))
+        let link = Link::open(Address::parse(url)?, metrics.clone()).await;
+        Ok(Arc::new(Self {
+            link,
+            lanes: Lanes::new(),
+            hints: Hints::new(),
+            swept: AtomicU64::new(0),
+            changing: std::array::from_fn(|_| Mutex::default()),
+            metrics,
+        }))
     }
 
     pub fn is_up(&self) -> bool {
@@ -67,12 +78,14 @@ impl Redis {
     }
 
     pub async fn step(self: &Arc<Self>, user: &UserId, step: Step, now: Millis) -> Result<Reply> {
+        let _timer = self.metrics.state(StateOperation::of(&step));
         self.queue(user, step, now).await
     }
 
     /// Looks through the users who wrote lately; through all of them once in each life of the store, whose marks may
     /// have been lost with the one before.
     pub async fn expired(&self, now: Millis) -> Result<Vec<(UserId, LeaseId)>> {
+        let _timer = self.metrics.state(StateOperation::Other);
         let life = self.life();
         let every_user = self.swept.load(Ordering::Relaxed) != life;
         let mut walk = if every_user { Walk::Users(None) } else { Walk::Active(0) };
@@ -107,9 +120,9 @@ impl Redis {
 
     pub async fn upload(&self, user: &UserId, upload: UploadKey) -> Result<Option<Upload>> {
         let keys = Keys::of(user);
-        let row = self.command(redis::cmd("HGET").arg(keys.uploads).arg(&upload.0)).await?;
-        let row = known(bytes(row))?;
-        row.map(|row| rows::from_json(&row).map_err(unreadable)).transpose()
+        let row = known(bytes(self.command(redis::cmd("HGET").arg(keys.uploads).arg(&upload.0)).await?))?;
+        let row: Option<Upload> = row.map(|row| rows::from_json(&row).map_err(unreadable)).transpose()?;
+        Ok(row.filter(|row| row.open))
     }
 
     pub async fn uploads(&self, user: &UserId) -> Result<Vec<(UploadKey, Upload)>> {
@@ -155,6 +168,7 @@ impl Redis {
     }
 
     pub async fn user(&self, user: &UserId) -> Result<Option<UserRecord>> {
+        let _timer = self.metrics.state(StateOperation::User);
         let row = self.record(user).await?;
         row.map(|row| rows::from_json(&row).map_err(unreadable)).transpose()
     }
@@ -165,8 +179,12 @@ impl Redis {
         change: &UserChange,
         now: Millis,
     ) -> Result<(UserRecord, bool)> {
-        self.command(redis::cmd("ZADD").arg(keys::USERS).arg(0).arg(user.as_str())).await?;
+        let _timer = self.metrics.state(StateOperation::User);
         let deadline = Instant::now() + DEADLINE;
+        let lane = user.as_str().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31) ^ usize::from(byte));
+        let lane = &self.changing[lane % self.changing.len()];
+        let _alone = timeout_at(deadline, lane.lock()).await.map_err(|_| Unavailable)?;
+        self.command(redis::cmd("ZADD").arg(keys::USERS).arg(0).arg(user.as_str())).await?;
         while Instant::now() < deadline {
             let row = self.record(user).await?;
             let is_new = row.is_none();
@@ -219,8 +237,7 @@ impl Redis {
     }
 
     async fn call(&self, script: &script::Script, call: &Call) -> Result<Value> {
-        let (answer, _) =
-            self.link.call(script, call, Instant::now() + DEADLINE).await.map_err(no_answer)?;
+        let (answer, _) = self.link.call(script, call, Instant::now() + DEADLINE).await.map_err(no_answer)?;
         Ok(answer)
     }
 
@@ -236,10 +253,7 @@ impl Redis {
         let mut add = redis::cmd("ZADD");
         add.arg(keys::USERS).arg(0).arg(user.as_str());
         let call = Call::new(vec![keys::ACTIVE.to_vec()], vec![user.as_str().into()]);
-        tokio::try_join!(
-            self.link.command(add, deadline),
-            self.link.call(&MARK_ACTIVE, &call, deadline)
-        )?;
+        tokio::try_join!(self.link.command(add, deadline), self.link.call(&MARK_ACTIVE, &call, deadline))?;
         self.hints.note_marked(user, life, born);
         Ok(())
     }
