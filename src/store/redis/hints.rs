@@ -14,7 +14,7 @@ const LEASES: u64 = 8 << 20;
 const UPLOADS: u64 = 10_000;
 const USERS: u64 = 100_000;
 /// How long a user who was marked as active passes for marked.
-pub(super) const MARKED_FOR: Duration = Duration::from_secs(60);
+pub(super) const MARKED_FOR: Duration = Duration::from_mins(1);
 
 pub(super) struct Hints {
     leases: Cache<LeaseId, Arc<Lease>>,

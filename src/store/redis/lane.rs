@@ -103,12 +103,19 @@ fn begins(step: &Step) -> Option<LeaseId> {
     if let Step::Begin { lease, .. } = step { Some(*lease) } else { None }
 }
 
-/// Closes the lane, however its task ends: whoever waits hears that there is no answer.
-struct Close<'a>(&'a Redis, &'a UserId);
+/// Closes a lane whose task dies in the middle of a batch: whoever waits hears that there is no answer.
+struct Close<'a> {
+    lanes: &'a Lanes,
+    user: &'a UserId,
+    in_the_middle: bool,
+}
 
 impl Drop for Close<'_> {
     fn drop(&mut self) {
-        self.0.lanes.close(self.1);
+        // A lane that has come to its end is gone, and may be another task's by now.
+        if self.in_the_middle {
+            self.lanes.close(self.user);
+        }
     }
 }
 
@@ -128,7 +135,7 @@ impl Redis {
     }
 
     async fn serve(&self, user: &UserId) {
-        let close = Close(self, user);
+        let mut close = Close { lanes: &self.lanes, user, in_the_middle: true };
         let keys = Keys::of(user);
         while let Some(mut batch) = self.lanes.next(user) {
             batch.retain(|waiting| !waiting.is_over());
@@ -146,7 +153,7 @@ impl Redis {
                 Ok(Err(trouble)) => warn!(%trouble, "the state store did not take a step"),
             }
         }
-        drop(close);
+        close.in_the_middle = false;
     }
 
     /// Takes the steps in their order, all or none.
@@ -185,7 +192,7 @@ impl Redis {
                 match self.link.call(&WRITE, &call, deadline).await {
                     // It may have been carried out: asking again tells.
                     Err(Trouble::Broken) => {}
-                    answer => break integer(&answer?.0).ok_or(Trouble::Strange("a write"))? == 1,
+                    answer => break integer(&answer?.0)? == 1,
                 }
             };
             if taken {

@@ -315,7 +315,7 @@ impl Connection {
         let random = uuid::Uuid::new_v4().simple().to_string();
         self.ask(redis::cmd("SET").arg(EPOCH).arg(random).arg("NX")).await?;
         let epoch = self.ask(redis::cmd("GET").arg(EPOCH)).await?;
-        let mut parts = BTreeSet::from([bytes(epoch).flatten().unwrap_or_default()]);
+        let mut parts = BTreeSet::from([bytes(epoch).ok().flatten().unwrap_or_default()]);
         for (section, name) in [("server", "run_id"), ("replication", "master_replid")] {
             for answer in self.ask_each(redis::cmd("INFO").arg(section)).await? {
                 let info: String = redis::from_redis_value(answer)?;
@@ -325,8 +325,9 @@ impl Connection {
         let digest = parts.iter().fold(Sha256::new(), |digest, part| {
             digest.chain_update(part.len().to_be_bytes()).chain_update(part)
         });
-        let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = digest.finalize().into();
-        Ok(u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(1))
+        let digest: [u8; 32] = digest.finalize().into();
+        let life = digest.iter().take(8).fold(0, |life, byte| life << 8 | u64::from(*byte));
+        Ok(life.max(1))
     }
 
     /// Warns of settings under which Redis may lose or drop what it was told.

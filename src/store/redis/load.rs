@@ -70,9 +70,12 @@ impl Redis {
                 }
                 let (call, about) = read(keys, &missing, steps);
                 let (answer, life) = self.link.call(&READ, &call, deadline).await?;
-                let answers = list(answer).filter(|answers| answers.len() == about.len());
+                let answers = list(answer)?;
+                if answers.len() != about.len() {
+                    return Err(STRANGE);
+                }
                 let seen = (loaded.version.take(), loaded.life);
-                for (about, answer) in about.into_iter().zip(answers.ok_or(Trouble::Strange("a read"))?) {
+                for (about, answer) in about.into_iter().zip(answers) {
                     take(&mut loaded, about, answer)?;
                 }
                 loaded.life = life;
@@ -264,10 +267,10 @@ fn take(loaded: &mut Loaded, about: About, answer: Value) -> Result<(), Trouble>
     Ok(())
 }
 
-const STRANGE: Trouble = Trouble::Strange("a row");
+pub(super) const STRANGE: Trouble = Trouble::Strange("a row");
 
 fn fields(answer: Value) -> Result<Vec<Option<Vec<u8>>>, Trouble> {
-    list(answer).and_then(|values| values.into_iter().map(bytes).collect()).ok_or(STRANGE)
+    list(answer)?.into_iter().map(bytes).collect()
 }
 
 /// What HMGET answers: those that are there, with what was asked for.
@@ -280,8 +283,11 @@ fn pairs<K>(keys: Vec<K>, answer: Value) -> Result<impl Iterator<Item = (K, Vec<
     }
 }
 
+/// A field of a hash, and its value.
+pub(super) type Field<const N: usize> = ([u8; N], Vec<u8>);
+
 /// What HGETALL and HSCAN answer: fields of a fixed length, and values.
-pub(super) fn every<const N: usize>(answer: Value) -> Result<Vec<([u8; N], Vec<u8>)>, Trouble> {
+pub(super) fn every<const N: usize>(answer: Value) -> Result<Vec<Field<N>>, Trouble> {
     let flat = fields(answer)?;
     flat.chunks(2)
         .map(|pair| match pair {

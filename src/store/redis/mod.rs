@@ -31,7 +31,7 @@ use self::hints::Hints;
 use self::keys::Keys;
 use self::lane::Lanes;
 use self::link::{DEADLINE, Link, Trouble};
-use self::load::every;
+use self::load::{Field, STRANGE, every};
 use self::script::{Call, DROP_IDLE, MARK_ACTIVE, READ, REPLACE, bytes, integer, list, number};
 use super::rows::{self, Unreadable};
 use super::{Cursor, PAGE, Result, Unavailable, UserChange, UserRecord};
@@ -42,7 +42,7 @@ use crate::types::{Secret, UserId};
 /// Questions about different users that are under way at once.
 const AT_ONCE: usize = 64;
 /// A user without leases is forgotten as active after this time: much longer than a mark is relied on.
-const IDLE: Duration = Duration::from_secs(600);
+const IDLE: Duration = Duration::from_mins(10);
 
 pub struct Redis {
     link: Link,
@@ -193,7 +193,7 @@ impl Redis {
             let after = rows::to_json(&record).map_err(unreadable)?;
             let arguments = vec![user.as_str().into(), row.unwrap_or_default(), after];
             let call = Call::new(vec![keys::RECORDS.to_vec()], arguments);
-            if integer(&self.call(&REPLACE, &call).await?) == Some(1) {
+            if known(integer(&self.call(&REPLACE, &call).await?))? == 1 {
                 return Ok((record, is_new));
             }
         }
@@ -209,7 +209,7 @@ impl Redis {
                 self.command(redis::cmd("ZADD").arg(keys::USERS).arg(0).arg(user.as_str())).await?;
             }
         }
-        Ok(integer(&removed) == Some(1))
+        Ok(known(integer(&removed))? == 1)
     }
 
     pub async fn beat(&self, replica: &str, now: Millis, ttl: Duration) -> Result<usize> {
@@ -219,7 +219,7 @@ impl Redis {
         call.command("ZREMRANGEBYSCORE", keys::REPLICAS, [b"-inf".to_vec(), number(now)]);
         call.command("ZCARD", keys::REPLICAS, [[0; 0]; 0]);
         let answers = known(list(self.call(&READ, &call).await?))?;
-        let alive = known(answers.last().and_then(integer))?;
+        let alive = known(answers.last().ok_or(STRANGE).and_then(integer))?;
         usize::try_from(alive).map_err(|_| Unavailable)
     }
 }
@@ -294,8 +294,8 @@ impl Redis {
         call.command("ZRANGEBYSCORE", &keys.expiry, most);
         call.command("ZCARD", &keys.expiry, [[0; 0]; 0]);
         let answers = known(list(self.call(&READ, &call).await?))?;
-        let [expired, left] = known(answers.try_into().ok())?;
-        let ids = known(list(expired))?.into_iter().map(|id| known(lease_id(id))).collect::<Result<_>>()?;
+        let [expired, left] = known(answers.try_into().map_err(|_| STRANGE))?;
+        let ids = known(list(expired))?.into_iter().map(lease_id).collect::<Result<_>>()?;
         Ok((ids, known(integer(&left))?))
     }
 
@@ -310,34 +310,36 @@ impl Redis {
     }
 
     /// Some fields of a hash, and where to go on; 0 is the end.
-    async fn fields(&self, key: &[u8], cursor: u64) -> Result<(u64, Vec<([u8; 16], Vec<u8>)>)> {
+    async fn fields(&self, key: &[u8], cursor: u64) -> Result<(u64, Vec<Field<16>>)> {
         let mut command = redis::cmd("HSCAN");
         command.arg(key).arg(cursor).arg("COUNT").arg(PAGE);
         let (next, rows) = self.scan(command).await?;
-        Ok((next, every(rows).map_err(no_answer)?))
+        Ok((next, known(every(rows))?))
     }
 
     async fn scan(&self, mut command: redis::Cmd) -> Result<(u64, Value)> {
         let answers = known(list(self.command(&mut command).await?))?;
-        let [next, rows] = known(answers.try_into().ok())?;
-        Ok((known(redis::from_redis_value(next).ok())?, rows))
+        let [next, rows] = known(answers.try_into().map_err(|_| STRANGE))?;
+        Ok((known(redis::from_redis_value(next).map_err(|_| STRANGE))?, rows))
     }
 }
 
 fn user_id(value: Value) -> Result<UserId> {
-    let text: String = known(redis::from_redis_value(value).ok())?;
-    known(UserId::parse(&text))
+    let text: Option<String> = redis::from_redis_value(value).ok();
+    known(text.and_then(|text| UserId::parse(&text)).ok_or(STRANGE))
 }
 
-fn lease_id(value: Value) -> Option<LeaseId> {
-    Some(LeaseId(bytes(value)??.try_into().ok()?))
+fn lease_id(value: Value) -> Result<LeaseId> {
+    let id = known(bytes(value))?.and_then(|id| id.try_into().ok());
+    known(id.map(LeaseId).ok_or(STRANGE))
 }
 
 /// An answer of another kind than was asked for is none.
-fn known<T>(answer: Option<T>) -> Result<T> {
-    answer.ok_or_else(|| no_answer(Trouble::Strange("an answer")))
+fn known<T>(answer: Result<T, Trouble>) -> Result<T> {
+    answer.map_err(no_answer)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn no_answer(trouble: Trouble) -> Unavailable {
     // What the keeper of the link logs is not said again.
     if matches!(trouble, Trouble::Refused(_) | Trouble::Strange(_)) {

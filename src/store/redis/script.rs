@@ -11,6 +11,8 @@ use std::sync::LazyLock;
 use redis::{Cmd, Value};
 use sha1::{Digest, Sha1};
 
+use super::link::Trouble;
+
 /// Values that one command takes at most: Lua's stack ends at about 8,000.
 pub(super) const CHUNK: usize = 1000;
 
@@ -135,24 +137,27 @@ impl Call {
     }
 }
 
+/// As Redis wants a number: as text.
+#[expect(clippy::needless_pass_by_value, reason = "numbers and the like")]
 pub(super) fn number(number: impl ToString) -> Vec<u8> {
     number.to_string().into_bytes()
 }
 
-/// Answers of Redis as what they should be; `None` if they are something else.
-pub(super) fn list(value: Value) -> Option<Vec<Value>> {
-    if let Value::Array(values) = value { Some(values) } else { None }
+// Answers as what they should be.
+
+pub(super) fn list(value: Value) -> Result<Vec<Value>, Trouble> {
+    if let Value::Array(values) = value { Ok(values) } else { Err(Trouble::Strange("no list")) }
 }
 
 /// Bytes, or that there are none.
-pub(super) fn bytes(value: Value) -> Option<Option<Vec<u8>>> {
+pub(super) fn bytes(value: Value) -> Result<Option<Vec<u8>>, Trouble> {
     match value {
-        Value::BulkString(bytes) => Some(Some(bytes)),
-        Value::Nil => Some(None),
-        _ => None,
+        Value::BulkString(bytes) => Ok(Some(bytes)),
+        Value::Nil => Ok(None),
+        _ => Err(Trouble::Strange("no bytes")),
     }
 }
 
-pub(super) fn integer(value: &Value) -> Option<i64> {
-    if let Value::Int(number) = value { Some(*number) } else { None }
+pub(super) fn integer(value: &Value) -> Result<i64, Trouble> {
+    if let Value::Int(number) = value { Ok(*number) } else { Err(Trouble::Strange("no number")) }
 }
