@@ -149,7 +149,8 @@ impl Shared {
             let mut answers = Vec::new();
             // A file that rots under redb's hands may trip one of its assertions.
             let committed = catch_unwind(AssertUnwindSafe(|| self.commit(jobs, &mut answers)));
-            match committed.unwrap_or_else(|_| Err(redb::Error::Corrupted("it makes redb panic".to_owned()))) {
+            match committed.unwrap_or_else(|_| Err(redb::Error::Corrupted("it makes redb panic".to_owned())))
+            {
                 Ok(()) => {
                     self.set_up(None);
                     for answer in answers {
