@@ -294,3 +294,40 @@ async fn a_cluster_does_what_one_server_does() {
     let spread = cluster.servers().iter().filter(|server| server.cli(&["DBSIZE"]) != "0").count();
     assert_eq!(spread, 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: prints what `store::redis` says of memory"]
+async fn memory_of_objects_and_of_an_idle_user() {
+    const OBJECTS: u64 = 100_000;
+    let server = Server::start_with(&["--appendfsync", "everysec"]).await;
+    let (store, _) = open(server.state()).await;
+    let used = || -> u64 {
+        let info = server.cli(&["INFO", "memory"]);
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory_dataset:"));
+        line.unwrap().trim().parse().unwrap()
+    };
+    let idle = used();
+    for n in 0..1000 {
+        count(&store, &user(&format!("u{n}")), Vec::new()).await;
+    }
+    // Writers' notes go by themselves, seconds later.
+    let gone = async {
+        while !server.cli(&["--scan", "--pattern", "*:by:*"]).is_empty() {
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), gone).await.unwrap();
+    println!("{} bytes a user without objects", (used() - idle) / 1000);
+    let listed: Vec<_> = (0..OBJECTS)
+        .map(|n| {
+            // Ids are hashes; sizes are like those of a data set.
+            let id = (u128::from(n) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+            (bucketwarden::account::ObjectId(id.to_be_bytes()), n * 7919 % (64 << 20))
+        })
+        .collect();
+    let before = used();
+    count(&store, &user("alice"), listed).await;
+    println!("{} bytes an object, of {OBJECTS}, in all of the server", (used() - before) / OBJECTS);
+    let usage: u64 = server.cli(&["MEMORY", "USAGE", "bw:{alice}:objects", "SAMPLES", "0"]).parse().unwrap();
+    println!("{} bytes an object by MEMORY USAGE", usage / OBJECTS);
+}

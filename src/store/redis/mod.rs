@@ -5,7 +5,10 @@
 //! carried out once, and no write can meet an account that was lost and made anew.
 //!
 //! What Redis loses is never taken as zero use: without its row an account is not counted, and a new life of the
-//! store (see [`link`]) makes recent writers suspect. `keys` lists what is stored.
+//! store (see `link`) makes recent writers suspect. `keys` lists what is stored.
+//!
+//! Memory, with Redis 7.0: 82 bytes an object, 940 a user without any, by
+//! `cargo test --test store_contract memory_of -- --ignored --nocapture`.
 
 mod address;
 mod hints;
