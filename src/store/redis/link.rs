@@ -256,12 +256,13 @@ impl Shared {
                 "the state store restarted, or was replaced or emptied: users with recent writes are recounted"
             );
         }
-        self.current.send_replace(Some(connected.clone()));
+        // Whoever gets the connection finds the store up.
         self.told.store(false, Ordering::Relaxed);
         if !self.up.swap(true, Ordering::Relaxed) {
             self.metrics.state_available.set(1);
             info!("the state store is available");
         }
+        self.current.send_replace(Some(connected.clone()));
     }
 
     /// Takes a connection away, and wakes the keeper.
