@@ -30,10 +30,10 @@
 //! | 0 | [`types`], [`error`] |
 //! | 1 | [`s3`], [`sigv4`]: pure, no async, no I/O, no clock |
 //! | 2 | [`config`], [`tls`], [`metrics`], [`access_log`], [`body`], [`io`] |
-//! | 4 | [`auth`], [`access`], [`keymap`] |
+//! | 4 | [`auth`], [`access`], [`keymap`], [`admit`] |
 //! | 5 | [`upstream`] |
 //! | 6 | [`gateway`] |
-//! | 7 | [`server`], [`admin`], [`dev_store`] |
+//! | 7 | [`server`], [`api`], [`admin`], [`dev_store`] |
 //! | 8 | [`cli`], [`app`] |
 //!
 //! # Where do I look for…
@@ -56,6 +56,7 @@ pub mod access_log;
 pub mod account;
 pub mod admin;
 pub mod admit;
+pub mod api;
 pub mod app;
 pub mod auth;
 pub mod body;

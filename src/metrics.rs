@@ -1,6 +1,8 @@
 //! Every metric, typed, with labels from closed sets; series are born at zero. Nothing here can name a key, an
 //! access key or a peer. Names and labels are the contract's; the text format is Prometheus 0.0.4.
 
+mod ledger;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use prometheus::{
 use crate::error::Code;
 use crate::s3::operation::Operation;
 use crate::types::WayIn;
+pub use ledger::{Ledger, TierUsage, Usage};
 
 /// Stands for an operation where a request was refused before it had one.
 pub const NO_OPERATION: &str = "None";
@@ -28,6 +31,7 @@ pub struct Metrics {
     pub connections: IntGauge,
     throttled: IntCounterVec,
     pub tls_reload_failures: IntCounter,
+    pub ledger: Ledger,
 }
 
 struct OperationSeries {
@@ -126,6 +130,7 @@ impl Metrics {
             "Certificate changes that could not be taken over.",
         )?;
         registry.register(Box::new(tls_reload_failures.clone()))?;
+        let ledger = Ledger::register(&registry)?;
         register_build_info(&registry)?;
         register_process(&registry)?;
         for code in AUTH_CODES {
@@ -161,6 +166,7 @@ impl Metrics {
             connections,
             throttled,
             tls_reload_failures,
+            ledger,
         })
     }
 
