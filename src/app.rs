@@ -13,11 +13,16 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, Phase, Readiness};
+use crate::admit::quota::{Ids, Quota};
+use crate::admit::tiers::Tiers;
 use crate::config::Config;
 use crate::gateway::{self, Instruments};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::server::{Draining, Server};
+use crate::store::Store;
 use crate::tls::{self, Reload, Reloader};
+use crate::upstream::Upstream;
 
 /// How long a draining gateway goes on accepting, so that whoever routes to it can notice.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -28,6 +33,7 @@ pub struct Bound {
     s3: TcpListener,
     admin: TcpListener,
     server: Server,
+    ledger: Ledger,
     reloader: Option<Reloader>,
     metrics: Arc<Metrics>,
     drain_timeout: Duration,
@@ -57,7 +63,13 @@ impl Bound {
     pub async fn new(config: &Config, access_log: AccessLog) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
         let instruments = Instruments::new(metrics.clone(), access_log);
-        let gateway = Arc::new(gateway::Gateway::new(config, instruments)?);
+        let store = Arc::new(Store::open(&config.state, metrics.clone()).await?);
+        let upstream = Arc::new(Upstream::new(&config.upstream, metrics.clone())?);
+        let quota =
+            Quota::new(store.clone(), Ids::new(config.shared_secret()), config.quota.reservation_lease);
+        let ledger = Ledger::new(quota, upstream.clone(), config, metrics.clone());
+        let tiers = Arc::new(Tiers::new(config, store.clone()));
+        let gateway = Arc::new(gateway::Gateway::new(config, instruments, upstream, ledger.clone(), tiers));
         let (tls, reloader) = match &config.server.tls {
             None => (None, None),
             Some(files) => {
@@ -68,7 +80,7 @@ impl Bound {
         let server = Server::new(&config.server, gateway, metrics.clone(), tls);
         let s3 = bind("server.listen", config.server.listen).await?;
         let admin = bind("admin.listen", config.admin.listen).await?;
-        Ok(Self { s3, admin, server, reloader, metrics, drain_timeout: config.server.drain_timeout })
+        Ok(Self { s3, admin, server, ledger, reloader, metrics, drain_timeout: config.server.drain_timeout })
     }
 
     pub fn s3_addr(&self) -> anyhow::Result<SocketAddr> {
@@ -87,6 +99,7 @@ impl Bound {
         readiness.set(Phase::Ready);
         let admin = admin::run(self.admin, self.metrics.clone(), readiness.clone());
         let mut background = vec![AbortOnDrop(tokio::spawn(admin))];
+        background.push(AbortOnDrop(tokio::spawn(self.ledger.sweep_for_ever())));
         if let Some(reloader) = self.reloader {
             background.push(AbortOnDrop(tokio::spawn(reload_certificate(reloader, self.metrics))));
         }

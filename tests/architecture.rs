@@ -24,7 +24,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("sigv4", "s3"),      // a canonical request is made of a parsed query
     ("access", "keymap"), // a grant holds the scope that it opens
     ("access_log", "config"),
-    ("admin", "api"), // an operator sees the document that the user sees
+    ("gateway", "ledger"), // a write is settled where it was admitted
+    ("admin", "api"),      // an operator sees the document that the user sees
     ("cli", "app"),
 ];
 

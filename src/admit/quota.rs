@@ -12,7 +12,7 @@ use crate::account::{
     Begun, Found, LeaseId, Limits, Millis, Named, ObjectId, Outcome, Refusal, Reply, Settled, Step, Target,
     UploadKey, Write,
 };
-use crate::store::{self, Store, Unavailable};
+use crate::store::{self, Store};
 use crate::types::{UpstreamKey, UserId};
 
 /// How objects and uploads are named in the ledger: by 128 bits of a keyed hash, so that its rows are small and
@@ -212,10 +212,4 @@ impl Drop for Reservation {
 pub fn millis(time: SystemTime) -> Millis {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl From<Unavailable> for crate::error::Error {
-    fn from(error: Unavailable) -> Self {
-        Self::new(crate::error::Code::ServiceUnavailable).because(error)
-    }
 }

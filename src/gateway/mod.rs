@@ -3,6 +3,7 @@
 //! builds the upstream call and rewrites what comes back. The body is wrapped, never held. Errors become
 //! answers in one place, here; what a request did is told once, by its `Record`.
 
+mod admission;
 mod answer;
 mod batch;
 mod copy;
@@ -26,17 +27,19 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, h
 use hyper::body::Incoming;
 
 use crate::access::{self, Grant};
+use crate::admit::tiers::{Standing, Tiers};
 use crate::auth::Authenticator;
 use crate::body::download::Download;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
 use crate::body::unread::Unread;
 use crate::body::upload::UploadHandle;
-use crate::config::{self, BucketKind, Config};
+use crate::config::{self, BucketKind, Config, RefusalStatus};
 use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
+use crate::ledger::Ledger;
 use crate::metrics::Throttle;
-use crate::s3::operation::{self, BodyKind, Operation, Target};
+use crate::s3::operation::{self, Access, BodyKind, Operation, Target};
 use crate::s3::query::Query;
 use crate::s3::{uri, xml};
 use crate::sigv4::verify::{Head, VerifiedPayload};
@@ -59,6 +62,9 @@ pub struct Gateway {
     /// Shared with operations that outlive their client.
     upstream: Arc<Upstream>,
     slow_operations: SlowOperations,
+    ledger: Ledger,
+    tiers: Arc<Tiers>,
+    refusal_status: RefusalStatus,
     tokens: Tokens,
     uri_scheme: Option<UriScheme>,
     public_url: Option<Uri>,
@@ -85,6 +91,9 @@ struct Ask<'a> {
     request: &'a operation::Request<'a>,
     caller: &'a Caller,
     grant: Grant,
+    standing: Arc<Standing>,
+    /// What is written in this bucket counts towards the quota.
+    counts: bool,
     peer: Peer,
     request_id: RequestId,
     now: SystemTime,
@@ -110,27 +119,33 @@ impl Ask<'_> {
 }
 
 impl Gateway {
-    pub fn new(config: &Config, instruments: Instruments) -> anyhow::Result<Self> {
+    pub fn new(
+        config: &Config,
+        instruments: Instruments,
+        upstream: Arc<Upstream>,
+        ledger: Ledger,
+        tiers: Arc<Tiers>,
+    ) -> Self {
         // A platform view is none of the buckets yet; the configuration warns of it.
         let buckets: Vec<_> =
             config.buckets.iter().filter(|bucket| bucket.kind != BucketKind::PlatformView).cloned().collect();
-        let tokens = match &config.auth.master_key {
-            Some(key) => Tokens::new(key.expose()),
-            None => Tokens::new(config.upstream.secret_access_key.expose().as_bytes()),
-        };
+        let tokens = Tokens::new(config.shared_secret());
         let uri_scheme = config
             .uri
             .enabled
             .then(|| UriScheme { scheme: config.uri.scheme.clone(), bucket: config.uri.bucket.clone() });
-        Ok(Self {
+        Self {
             authenticator: Authenticator::new(config),
             bucket_names: buckets.iter().map(|bucket| bucket.name.clone()).collect(),
             buckets: buckets.into_iter().map(|bucket| (bucket.name.clone(), bucket)).collect(),
-            upstream: Arc::new(Upstream::new(&config.upstream, instruments.metrics.clone())?),
+            upstream,
             slow_operations: SlowOperations::new(
                 config.server.max_in_flight.as_count(),
                 config.upstream.slow_operation_timeout,
             ),
+            ledger,
+            tiers,
+            refusal_status: config.quota.refusal_status,
             tokens,
             uri_scheme,
             public_url: config.server.public_url.clone(),
@@ -140,7 +155,7 @@ impl Gateway {
             max_in_flight: config.server.max_in_flight.as_count(),
             instruments,
             plus: listing::PlusHabit::default(),
-        })
+        }
     }
 
     /// Answers one request. Dropping the future, as hyper does when the client goes, cancels what is under way.
@@ -208,6 +223,7 @@ impl Gateway {
         }
         let bucket = self.buckets.get(bucket).ok_or(Code::NoSuchBucket)?;
         let grant = access::authorise(caller, request.operation, bucket)?;
+        let standing = self.standing(caller, request.operation).await?;
         let caller = caller.clone();
         upstream::headers::refuse_unimplemented(request.operation, &headers)?;
         let ask = Ask {
@@ -216,6 +232,8 @@ impl Gateway {
             request: &request,
             caller: &caller,
             grant,
+            standing,
+            counts: bucket.counts_towards_quota,
             peer,
             request_id: record.id,
             now,
@@ -279,6 +297,18 @@ impl Gateway {
         }
     }
 
+    /// The caller's tier and limits. While the store is away, reads go on with what is known without it.
+    async fn standing(&self, caller: &Caller, operation: Operation) -> Result<Arc<Standing>> {
+        let standing = match self.tiers.of(&caller.user).await {
+            Ok(standing) => standing,
+            Err(_) if operation.access() != Access::Write => {
+                Arc::new(self.tiers.rules().standing(&caller.user, None))
+            }
+            Err(unavailable) => return Err(unavailable.into()),
+        };
+        if standing.enabled { Ok(standing) } else { Err(Code::InvalidAccessKeyId.into()) }
+    }
+
     /// More requests than the gateway is set to carry are turned away at once, at the price of a head.
     fn check_load(&self) -> Result<()> {
         let in_flight = usize::try_from(self.instruments.metrics.in_flight_requests.get()).unwrap_or(0);
@@ -332,7 +362,7 @@ impl Gateway {
         answered
     }
 
-    fn note_upstream<B>(&self, started: Instant, answered: &Result<Response<B>>, record: &mut Record) {
+    fn note_upstream<T>(&self, started: Instant, answered: &Result<T>, record: &mut Record) {
         record.upstream = Some(started.elapsed());
         if answered.as_ref().is_err_and(|error| error.code == Code::SlowDown) {
             self.instruments.metrics.throttled(Throttle::Upstream);
@@ -358,6 +388,7 @@ impl Gateway {
     /// Waits for operations that go on without their clients.
     pub async fn finish(&self) {
         self.slow_operations.finish().await;
+        self.ledger.finish().await;
     }
 
     /// The URL at which this caller's client finds an object, for `Location` elements.

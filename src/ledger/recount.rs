@@ -67,6 +67,7 @@ impl Ledger {
         }
         self.took(&mut counted, user, Recount::ForgetUploads { number }).await?;
         self.took(&mut counted, user, Recount::End { number, life: self.store().life() }).await?;
+        self.0.metrics.ledger.drifted(counted.drift_bytes);
         if counted.drift_bytes > 0 {
             tracing::info!(%user, drift_bytes = counted.drift_bytes, "a recount set an account right");
         }
