@@ -15,6 +15,7 @@ use crate::access_log::AccessLog;
 use crate::admin::{self, Phase, Readiness};
 use crate::admit::quota::{Ids, Quota};
 use crate::admit::tiers::Tiers;
+use crate::api::Api;
 use crate::config::Config;
 use crate::gateway::{self, Instruments};
 use crate::ledger::Ledger;
@@ -69,7 +70,10 @@ impl Bound {
             Quota::new(store.clone(), Ids::new(config.shared_secret()), config.quota.reservation_lease);
         let ledger = Ledger::new(quota, upstream.clone(), config, metrics.clone());
         let tiers = Arc::new(Tiers::new(config, store.clone()));
-        let gateway = Arc::new(gateway::Gateway::new(config, instruments, upstream, ledger.clone(), tiers));
+        let api = Api::new(store, tiers.clone(), Arc::new(ledger.clone()), config.quota.refusal_status);
+        let gateway =
+            gateway::Gateway::new(config, instruments, upstream, ledger.clone(), tiers, Arc::new(api));
+        let gateway = Arc::new(gateway);
         let (tls, reloader) = match &config.server.tls {
             None => (None, None),
             Some(files) => {

@@ -8,22 +8,22 @@ mod usage;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::account::Millis;
+use crate::admit::quota::millis;
 use crate::admit::tiers::Tiers;
 use crate::config::RefusalStatus;
 use crate::error::{Code, Error, Result};
+use crate::gateway::{ApiCall, JsonApi};
 use crate::s3::query::{self, Query};
 use crate::store::Store;
 use crate::types::Caller;
 use quota::Quota;
 pub use usage::{Totals, Usage};
-
-/// Where the calls live: no bucket can be named so.
-pub const PREFIX: &str = "/api/";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Route {
@@ -80,6 +80,22 @@ impl Api {
             }
             Route::Usage => json_response(&self.usage.usage(user).await?.document(user)),
         }
+    }
+}
+
+impl JsonApi for Api {
+    fn answer<'a>(&'a self, call: ApiCall<'a>) -> BoxFuture<'a, Response<Bytes>> {
+        let ApiCall { parts, query, caller, now } = call;
+        let (method, path, now) = (&parts.method, parts.uri.path(), millis(now));
+        Box::pin(self.answer(Call { method, path, query, caller, now }))
+    }
+
+    fn unauthenticated(&self, error: &Error) -> Response<Bytes> {
+        unauthenticated(error)
+    }
+
+    fn refused(&self, error: &Error) -> Response<Bytes> {
+        refused(error)
     }
 }
 

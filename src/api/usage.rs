@@ -5,11 +5,25 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::error::Result;
+use crate::ledger::Ledger;
 use crate::types::{BucketName, UserId};
 
 /// Lists a user's counted prefixes and adds up.
 pub trait Usage: Send + Sync {
     fn usage<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Totals>>;
+}
+
+impl Usage for Ledger {
+    fn usage<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Totals>> {
+        Box::pin(async move {
+            let sums = self.measure(user).await?;
+            let objects = sums.iter().map(|(_, _, objects)| objects).sum();
+            Ok(Totals {
+                bytes: sums.into_iter().map(|(bucket, bytes, _)| (bucket, bytes)).collect(),
+                objects,
+            })
+        })
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -7,6 +7,7 @@ mod admission;
 mod answer;
 mod batch;
 mod copy;
+mod json_api;
 mod keep_alive;
 mod listing;
 mod local;
@@ -46,6 +47,7 @@ use crate::sigv4::verify::{Head, VerifiedPayload};
 use crate::types::{BucketName, Caller, ClientKey, RequestId};
 use crate::upstream::{self, Call, Upstream};
 use answer::{Answer, Content, Stream};
+pub use json_api::{ApiCall, JsonApi};
 use keep_alive::SlowOperations;
 pub use settle::Instruments;
 use settle::Record;
@@ -64,6 +66,7 @@ pub struct Gateway {
     slow_operations: SlowOperations,
     ledger: Ledger,
     tiers: Arc<Tiers>,
+    api: Arc<dyn JsonApi>,
     refusal_status: RefusalStatus,
     tokens: Tokens,
     uri_scheme: Option<UriScheme>,
@@ -125,6 +128,7 @@ impl Gateway {
         upstream: Arc<Upstream>,
         ledger: Ledger,
         tiers: Arc<Tiers>,
+        api: Arc<dyn JsonApi>,
     ) -> Self {
         // A platform view is none of the buckets yet; the configuration warns of it.
         let buckets: Vec<_> =
@@ -145,6 +149,7 @@ impl Gateway {
             ),
             ledger,
             tiers,
+            api,
             refusal_status: config.quota.refusal_status,
             tokens,
             uri_scheme,
@@ -191,6 +196,9 @@ impl Gateway {
     ) -> Result<Answer> {
         self.check_load()?;
         check_http(parts)?;
+        if self.is_api(parts) {
+            return Ok(self.serve_api(parts, now, record).await);
+        }
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
         let target = Target::parse(parts.uri.path(), self.host_bucket(parts).as_deref())?;
         record.bucket.clone_from(&target.bucket);
@@ -223,7 +231,7 @@ impl Gateway {
         }
         let bucket = self.buckets.get(bucket).ok_or(Code::NoSuchBucket)?;
         let grant = access::authorise(caller, request.operation, bucket)?;
-        let standing = self.standing(caller, request.operation).await?;
+        let standing = self.standing(caller, request.operation.access()).await?;
         let caller = caller.clone();
         upstream::headers::refuse_unimplemented(request.operation, &headers)?;
         let ask = Ask {
@@ -298,12 +306,10 @@ impl Gateway {
     }
 
     /// The caller's tier and limits. While the store is away, reads go on with what is known without it.
-    async fn standing(&self, caller: &Caller, operation: Operation) -> Result<Arc<Standing>> {
+    async fn standing(&self, caller: &Caller, access: Access) -> Result<Arc<Standing>> {
         let standing = match self.tiers.of(&caller.user).await {
             Ok(standing) => standing,
-            Err(_) if operation.access() != Access::Write => {
-                Arc::new(self.tiers.rules().standing(&caller.user, None))
-            }
+            Err(_) if access != Access::Write => Arc::new(self.tiers.rules().standing(&caller.user, None)),
             Err(unavailable) => return Err(unavailable.into()),
         };
         if standing.enabled { Ok(standing) } else { Err(Code::InvalidAccessKeyId.into()) }

@@ -21,7 +21,7 @@ use crate::config::{self, BucketKind, PrefixTemplate};
 use crate::error::{Code, Error, Result};
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::types::UserId;
+use crate::types::{BucketName, UserId};
 use crate::upstream::Upstream;
 use inventory::Inventory;
 pub use recount::{Event, Recounted};
@@ -35,8 +35,8 @@ pub struct Ledger(Arc<Inner>);
 struct Inner {
     quota: Quota,
     inventory: Inventory,
-    /// The prefixes of a user that count.
-    scopes: Vec<PrefixTemplate>,
+    /// The buckets that count, and where a user's part of them lies.
+    scopes: Vec<(BucketName, PrefixTemplate)>,
     metrics: Arc<Metrics>,
     abandoned_after: Duration,
     /// Users being counted here; the receiver hears of the end.
@@ -53,7 +53,7 @@ impl Ledger {
     ) -> Self {
         let counted = config.buckets.iter().filter(|bucket| bucket.counts_towards_quota);
         let scopes = counted.filter_map(|bucket| match &bucket.kind {
-            BucketKind::User { prefix } => Some(prefix.clone()),
+            BucketKind::User { prefix } => Some((bucket.name.clone(), prefix.clone())),
             BucketKind::Job { .. } | BucketKind::PlatformView => None,
         });
         Self(Arc::new(Inner {
@@ -90,6 +90,34 @@ impl Ledger {
             }
         }
         Err(still_counting())
+    }
+
+    /// Counts a user who was never counted, if that takes no longer than a moment.
+    pub async fn count_at_first_sight(&self, user: &UserId) -> Result<()> {
+        match self.store().account(user).await? {
+            Some(account) if account.counted => Ok(()),
+            Some(_) | None => self.wait_for_count(user).await,
+        }
+    }
+
+    /// What the bucket itself says of a user, bucket by bucket: bytes and objects.
+    pub async fn measure(&self, user: &UserId) -> Result<Vec<(BucketName, u64, u64)>> {
+        let mut sums = Vec::new();
+        for (bucket, scope) in &self.0.scopes {
+            let (mut bytes, mut objects, mut token) = (0, 0, None);
+            loop {
+                let prefix = scope.render(user);
+                let page = self.0.inventory.objects(&prefix, token.as_deref(), crate::now()).await?;
+                objects += u64::try_from(page.entries.len()).expect("a length fits");
+                bytes += page.entries.iter().map(|(_, size)| size).sum::<u64>();
+                token = page.next;
+                if token.is_none() {
+                    break;
+                }
+            }
+            sums.push((bucket.clone(), bytes, objects));
+        }
+        Ok(sums)
     }
 
     /// Settles a write, durably, and has looked at what the answer left open.

@@ -37,7 +37,7 @@ impl Ledger {
             return Err(Error::new(Code::OperationAborted).because("another gateway is counting this user"));
         };
         let mut counted = Recounted::default();
-        for scope in &self.0.scopes {
+        for (_, scope) in &self.0.scopes {
             let prefix = scope.render(user);
             let mut token = None;
             loop {
