@@ -12,15 +12,18 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::AccessLog;
-use crate::admin::{self, Phase, Readiness};
+use crate::admin::{self, Admin, Phase, Readiness};
+use crate::admit::tiers::Tiers;
 use crate::config::Config;
 use crate::gateway::{self, Instruments};
 use crate::metrics::Metrics;
 use crate::server::{Draining, Server};
+use crate::store::Store;
 use crate::tls::{self, Reload, Reloader};
 
 /// How long a draining gateway goes on accepting, so that whoever routes to it can notice.
 const NOTICE: Duration = Duration::from_secs(1);
+const GAUGES_EVERY: Duration = Duration::from_mins(1);
 const TLS_RELOAD_EVERY: Duration = Duration::from_secs(5);
 
 /// A gateway that is complete, its listeners bound, and has accepted nothing yet.
@@ -30,6 +33,8 @@ pub struct Bound {
     server: Server,
     reloader: Option<Reloader>,
     metrics: Arc<Metrics>,
+    back_door: Arc<Admin>,
+    per_user_top: usize,
     drain_timeout: Duration,
 }
 
@@ -56,6 +61,16 @@ impl Drop for AbortOnDrop {
 impl Bound {
     pub async fn new(config: &Config, access_log: AccessLog) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
+        let store = Arc::new(Store::open(&config.state, metrics.clone()).await?);
+        let tiers = Arc::new(Tiers::new(config, store.clone()));
+        let back_door = Arc::new(Admin {
+            metrics: metrics.clone(),
+            readiness: Readiness::default(),
+            store,
+            tiers,
+            reconciler: Arc::new(NoReconciler),
+            token: config.admin.token.clone(),
+        });
         let instruments = Instruments::new(metrics.clone(), access_log);
         let gateway = Arc::new(gateway::Gateway::new(config, instruments)?);
         let (tls, reloader) = match &config.server.tls {
@@ -68,7 +83,16 @@ impl Bound {
         let server = Server::new(&config.server, gateway, metrics.clone(), tls);
         let s3 = bind("server.listen", config.server.listen).await?;
         let admin = bind("admin.listen", config.admin.listen).await?;
-        Ok(Self { s3, admin, server, reloader, metrics, drain_timeout: config.server.drain_timeout })
+        Ok(Self {
+            s3,
+            admin,
+            server,
+            reloader,
+            metrics,
+            back_door,
+            per_user_top: config.metrics.per_user_top,
+            drain_timeout: config.server.drain_timeout,
+        })
     }
 
     pub fn s3_addr(&self) -> anyhow::Result<SocketAddr> {
@@ -83,10 +107,17 @@ impl Bound {
     pub fn run(self) -> anyhow::Result<Running> {
         let (s3_addr, admin_addr) = (self.s3_addr()?, self.admin_addr()?);
         // Ready before the first probe is answered: both listeners are bound, so whoever connects is served.
-        let readiness = Readiness::default();
+        let readiness = self.back_door.readiness.clone();
         readiness.set(Phase::Ready);
-        let admin = admin::run(self.admin, self.metrics.clone(), readiness.clone());
-        let mut background = vec![AbortOnDrop(tokio::spawn(admin))];
+        let gauges = admin::run_gauges(
+            self.back_door.store.clone(),
+            self.back_door.tiers.clone(),
+            self.metrics.clone(),
+            self.per_user_top,
+            GAUGES_EVERY,
+        );
+        let admin = admin::run(self.admin, self.back_door);
+        let mut background = vec![AbortOnDrop(tokio::spawn(admin)), AbortOnDrop(tokio::spawn(gauges))];
         if let Some(reloader) = self.reloader {
             background.push(AbortOnDrop(tokio::spawn(reload_certificate(reloader, self.metrics))));
         }
@@ -139,6 +170,18 @@ impl Running {
             tracing::error!(%error, "the server ended badly");
         }
         drop(self.background);
+    }
+}
+
+struct NoReconciler;
+
+impl admin::Reconciler for NoReconciler {
+    fn reconcile<'a>(
+        &'a self,
+        _: &'a crate::types::UserId,
+        _: &'a (dyn Fn(admin::Progress) + Send + Sync),
+    ) -> futures_util::future::BoxFuture<'a, Result<admin::Recounted, String>> {
+        Box::pin(async { Err("recounting is not wired up yet".to_owned()) })
     }
 }
 

@@ -55,10 +55,8 @@ impl Refusal {
             RefusalStatus::Status429 => StatusCode::TOO_MANY_REQUESTS,
             RefusalStatus::S3 => code.status(),
         };
-        let error = Error::new(code)
-            .with_status(status)
-            .say(self.message())
-            .detail(Error::QUOTA, WHERE_LIMITS_ARE);
+        let error =
+            Error::new(code).with_status(status).say(self.message()).detail(Error::QUOTA, WHERE_LIMITS_ARE);
         match self.retry_after() {
             Some(wait) => error.retry_after(wait),
             None => error,

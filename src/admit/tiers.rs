@@ -197,7 +197,10 @@ mod tests {
             tier: Some(tier.to_owned()),
             role: Some(Role::User),
             enabled: false,
-            limits: BTreeMap::from([("max_storage".to_owned(), Some(7)), ("uploads_per_day".to_owned(), None)]),
+            limits: BTreeMap::from([
+                ("max_storage".to_owned(), Some(7)),
+                ("uploads_per_day".to_owned(), None),
+            ]),
             created_at: 0,
         }
     }

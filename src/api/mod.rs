@@ -136,8 +136,8 @@ fn status(error: &Error) -> StatusCode {
 }
 
 fn json_response(document: &impl Serialize) -> Result<Response<Bytes>> {
-    let text = serde_json::to_string(document)
-        .map_err(|error| Error::new(Code::InternalError).because(error))?;
+    let text =
+        serde_json::to_string(document).map_err(|error| Error::new(Code::InternalError).because(error))?;
     Ok(json_text(StatusCode::OK, text))
 }
 
