@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::AccessLog;
-use crate::admin::{self, Phase, Readiness};
+use crate::admin::{self, Admin, Phase, Readiness};
 use crate::admit::quota::{Ids, Quota};
 use crate::admit::tiers::Tiers;
 use crate::api::Api;
@@ -27,6 +27,7 @@ use crate::upstream::Upstream;
 
 /// How long a draining gateway goes on accepting, so that whoever routes to it can notice.
 const NOTICE: Duration = Duration::from_secs(1);
+const GAUGES_EVERY: Duration = Duration::from_mins(1);
 const TLS_RELOAD_EVERY: Duration = Duration::from_secs(5);
 
 /// A gateway that is complete, its listeners bound, and has accepted nothing yet.
@@ -37,6 +38,8 @@ pub struct Bound {
     ledger: Ledger,
     reloader: Option<Reloader>,
     metrics: Arc<Metrics>,
+    back_door: Arc<Admin>,
+    per_user_top: usize,
     drain_timeout: Duration,
 }
 
@@ -65,11 +68,19 @@ impl Bound {
         let metrics = Arc::new(Metrics::new()?);
         let instruments = Instruments::new(metrics.clone(), access_log);
         let store = Arc::new(Store::open(&config.state, metrics.clone()).await?);
+        let tiers = Arc::new(Tiers::new(config, store.clone()));
         let upstream = Arc::new(Upstream::new(&config.upstream, metrics.clone())?);
         let quota =
             Quota::new(store.clone(), Ids::new(config.shared_secret()), config.quota.reservation_lease);
         let ledger = Ledger::new(quota, upstream.clone(), config, metrics.clone());
-        let tiers = Arc::new(Tiers::new(config, store.clone()));
+        let back_door = Arc::new(Admin {
+            metrics: metrics.clone(),
+            readiness: Readiness::default(),
+            store: store.clone(),
+            tiers: tiers.clone(),
+            reconciler: Arc::new(ledger.clone()),
+            token: config.admin.token.clone(),
+        });
         let api = Api::new(store, tiers.clone(), Arc::new(ledger.clone()), config.quota.refusal_status);
         let gateway =
             gateway::Gateway::new(config, instruments, upstream, ledger.clone(), tiers, Arc::new(api));
@@ -84,7 +95,17 @@ impl Bound {
         let server = Server::new(&config.server, gateway, metrics.clone(), tls);
         let s3 = bind("server.listen", config.server.listen).await?;
         let admin = bind("admin.listen", config.admin.listen).await?;
-        Ok(Self { s3, admin, server, ledger, reloader, metrics, drain_timeout: config.server.drain_timeout })
+        Ok(Self {
+            s3,
+            admin,
+            server,
+            ledger,
+            reloader,
+            metrics,
+            back_door,
+            per_user_top: config.metrics.per_user_top,
+            drain_timeout: config.server.drain_timeout,
+        })
     }
 
     pub fn s3_addr(&self) -> anyhow::Result<SocketAddr> {
@@ -99,10 +120,17 @@ impl Bound {
     pub fn run(self) -> anyhow::Result<Running> {
         let (s3_addr, admin_addr) = (self.s3_addr()?, self.admin_addr()?);
         // Ready before the first probe is answered: both listeners are bound, so whoever connects is served.
-        let readiness = Readiness::default();
+        let readiness = self.back_door.readiness.clone();
         readiness.set(Phase::Ready);
-        let admin = admin::run(self.admin, self.metrics.clone(), readiness.clone());
-        let mut background = vec![AbortOnDrop(tokio::spawn(admin))];
+        let gauges = admin::run_gauges(
+            self.back_door.store.clone(),
+            self.back_door.tiers.clone(),
+            self.metrics.clone(),
+            self.per_user_top,
+            GAUGES_EVERY,
+        );
+        let admin = admin::run(self.admin, self.back_door);
+        let mut background = vec![AbortOnDrop(tokio::spawn(admin)), AbortOnDrop(tokio::spawn(gauges))];
         background.push(AbortOnDrop(tokio::spawn(self.ledger.sweep_for_ever())));
         if let Some(reloader) = self.reloader {
             background.push(AbortOnDrop(tokio::spawn(reload_certificate(reloader, self.metrics))));

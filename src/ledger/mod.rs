@@ -39,6 +39,7 @@ struct Inner {
     scopes: Vec<(BucketName, PrefixTemplate)>,
     metrics: Arc<Metrics>,
     abandoned_after: Duration,
+    reconcile_every: Duration,
     /// Users being counted here; the receiver hears of the end.
     counting: Mutex<HashMap<UserId, watch::Receiver<bool>>>,
     tasks: TaskTracker,
@@ -62,6 +63,7 @@ impl Ledger {
             scopes: scopes.collect(),
             metrics,
             abandoned_after: config.quota.abandoned_upload_age,
+            reconcile_every: config.quota.reconcile_interval,
             counting: Mutex::default(),
             tasks: TaskTracker::new(),
         }))

@@ -24,8 +24,10 @@ pub enum Event {
 pub struct Recounted {
     pub objects: u64,
     pub bytes: u64,
-    /// By how much the account was wrong, in either direction.
-    pub drift_bytes: u64,
+    /// Bytes that the account did not know of.
+    pub found_bytes: u64,
+    /// Bytes that it had and that are not there.
+    pub missing_bytes: u64,
 }
 
 impl Ledger {
@@ -67,9 +69,10 @@ impl Ledger {
         }
         self.took(&mut counted, user, Recount::ForgetUploads { number }).await?;
         self.took(&mut counted, user, Recount::End { number, life: self.store().life() }).await?;
-        self.0.metrics.ledger.drifted(counted.drift_bytes);
-        if counted.drift_bytes > 0 {
-            tracing::info!(%user, drift_bytes = counted.drift_bytes, "a recount set an account right");
+        let Recounted { found_bytes, missing_bytes, .. } = counted;
+        self.0.metrics.ledger.drifted(found_bytes + missing_bytes);
+        if found_bytes + missing_bytes > 0 {
+            tracing::info!(%user, found_bytes, missing_bytes, "a recount set an account right");
         }
         Ok(counted)
     }
@@ -112,7 +115,8 @@ impl Ledger {
         if step.number.is_none() {
             return Err(Error::new(Code::OperationAborted).because("another recount of this user has begun"));
         }
-        counted.drift_bytes += step.found + step.missing;
+        counted.found_bytes += step.found;
+        counted.missing_bytes += step.missing;
         Ok(())
     }
 

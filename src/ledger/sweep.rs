@@ -12,6 +12,8 @@ use crate::types::{UpstreamKey, UserId};
 
 /// Between two sweeps, at most.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// Between two looks at who is due for a recount, at most.
+const RECONCILE_LOOK: Duration = Duration::from_mins(10);
 const ABANDONED_EVERY: Duration = Duration::from_hours(1);
 
 impl Ledger {
@@ -48,7 +50,38 @@ impl Ledger {
                 }
             }
         };
-        tokio::join!(renewing, sweeping, ending);
+        let counting = async {
+            let mut tick = tokio::time::interval(self.0.reconcile_every.min(RECONCILE_LOOK));
+            loop {
+                tick.tick().await;
+                if let Err(error) = self.recount_due().await {
+                    tracing::debug!(%error, "users could not be recounted");
+                }
+            }
+        };
+        tokio::join!(renewing, sweeping, ending, counting);
+    }
+
+    /// Recounts, one after the other, whoever was not counted for `reconcile_interval`.
+    async fn recount_due(&self) -> Result<()> {
+        let mut after: Option<UserId> = None;
+        loop {
+            let users = self.store().users(after.as_ref()).await?;
+            for user in &users {
+                let due = millis(crate::now() - self.0.reconcile_every);
+                let counted = self.store().account(user).await?.filter(|account| account.counted);
+                // A user who was never counted is counted when they first write.
+                if counted.is_some_and(|account| account.counted_at <= due) {
+                    if let Err(error) = self.recount(user, |_| {}).await {
+                        tracing::warn!(%user, %error, "a user could not be recounted");
+                    }
+                }
+            }
+            match users.last() {
+                Some(last) => after = Some(last.clone()),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Looks into the leases that nobody holds any more.
