@@ -49,6 +49,7 @@ pub struct Running {
     admin_addr: SocketAddr,
     readiness: Readiness,
     draining: Draining,
+    ledger: Ledger,
     drain_timeout: Duration,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
@@ -131,7 +132,8 @@ impl Bound {
         );
         let admin = admin::run(self.admin, self.back_door);
         let mut background = vec![AbortOnDrop(tokio::spawn(admin)), AbortOnDrop(tokio::spawn(gauges))];
-        background.push(AbortOnDrop(tokio::spawn(self.ledger.sweep_for_ever())));
+        let ledger = self.ledger;
+        background.push(AbortOnDrop(tokio::spawn(ledger.clone().sweep_for_ever())));
         if let Some(reloader) = self.reloader {
             background.push(AbortOnDrop(tokio::spawn(reload_certificate(reloader, self.metrics))));
         }
@@ -147,6 +149,7 @@ impl Bound {
             admin_addr,
             readiness,
             draining,
+            ledger,
             drain_timeout: self.drain_timeout,
             stop,
             server,
@@ -171,6 +174,10 @@ impl Running {
 
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin_addr
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Not ready any more; accepts a moment longer, closing each connection after its answer; lets streams

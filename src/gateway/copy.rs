@@ -168,7 +168,7 @@ mod tests {
     fn ranges_of_part_copies() {
         let range = |text: &'static str| {
             let headers =
-                [(http::HeaderName::from_static("x-amz-copy-source-range"), HeaderValue::from_static(text))];
+                [(HeaderName::from_static("x-amz-copy-source-range"), HeaderValue::from_static(text))];
             copied_range(&headers.into_iter().collect())
         };
         assert_eq!(range("bytes=5-9").expect("a range"), Some(5..=9));

@@ -9,8 +9,10 @@ use super::origin::{GATEWAY_KEY, GATEWAY_SECRET, NAMESPACE, Origin, REAL_BUCKET,
 use super::signer::{HOST, Request, Signer};
 use super::text::{assert_well_formed, element, uri_decode};
 use super::{Client, Response};
+use bucketwarden::account::Account;
 use bucketwarden::app::Running as Gateway;
 use bucketwarden::config::Config;
+use bucketwarden::types::UserId;
 
 /// Statuses and codes that answer a request rightly. An empty code asks for none: what the HTTP layer itself
 /// refuses has no S3 error.
@@ -35,6 +37,9 @@ pub struct World {
 pub struct Settings<'a> {
     pub server: &'a str,
     pub upstream: &'a str,
+    /// Of the tier that everyone is in; by default as shipped, but without end to the uploads of an hour or day.
+    pub limits: Option<&'a str>,
+    pub quota: &'a str,
     /// Where the upstream is said to be, if not at the world's origin.
     pub upstream_at: Option<SocketAddr>,
     /// Whether it is said to speak TLS.
@@ -44,6 +49,24 @@ pub struct Settings<'a> {
 impl World {
     pub fn new() -> Self {
         Self::with(&Settings::default())
+    }
+
+    /// With these limits for everyone.
+    pub fn with_limits(limits: &str) -> Self {
+        Self::with(&Settings { limits: Some(limits), ..Settings::default() })
+    }
+
+    /// The ledger's own word on a user.
+    pub fn account(&self, user: &str) -> Account {
+        let user = UserId::parse(user).expect("an id");
+        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
+        self.runtime.block_on(store.account(&user)).expect("the store answers").unwrap_or_default()
+    }
+
+    pub fn recount(&self, user: &str) {
+        let user = UserId::parse(user).expect("an id");
+        let ledger = self.gateway.as_ref().expect("the gateway runs").ledger();
+        self.runtime.block_on(ledger.recount(&user, |_| {})).expect("the origin lists");
     }
 
     /// With more lines in `[server]`.
@@ -71,6 +94,15 @@ impl World {
         let loaded = load(&text, state.path());
         let gateway = runtime.block_on(Gateway::start(&loaded)).expect("the gateway starts");
         let (s3, admin) = (gateway.s3_addr(), gateway.admin_addr());
+        // Everyone has been seen before: no test's request is a user's first, with a count of its own.
+        runtime.block_on(async {
+            for user in USERS {
+                let user = UserId::parse(user).expect("an id");
+                // Where the upstream is said to be elsewhere, nobody is there to list.
+                gateway.ledger().recount(&user, |_| {}).await.ok();
+            }
+        });
+        origin.forget();
         Self { origin, gateway: Some(gateway), s3, admin, client_names: Vec::new(), runtime, _state: state }
     }
 
@@ -356,7 +388,8 @@ fn load(text: &str, base: &Path) -> Config {
 }
 
 fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
-    let Settings { server, upstream: more, .. } = settings;
+    let Settings { server, upstream: more, limits, quota, .. } = settings;
+    let limits = limits.unwrap_or("uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"");
     let scheme = if settings.upstream_tls { "https" } else { "http" };
     let users: String = USERS
         .iter()
@@ -404,6 +437,10 @@ access = "read-only"
 counts_towards_quota = false
 [state]
 url = "redb:./state.redb"
+[tiers.default]
+{limits}
+[quota]
+{quota}
 [uri]
 bucket = "platform"
 {users}
