@@ -128,7 +128,7 @@ impl StateOperation {
             Step::Renew { .. } => Self::Renew,
             Step::Expire { .. } => Self::Expire,
             Step::Recount(_) => Self::Recount,
-            Step::Usage => Self::Usage,
+            Step::Usage | Step::Check { .. } => Self::Usage,
         }
     }
 
