@@ -25,7 +25,8 @@ const MAX_WAITING: usize = 1024;
 /// How long anyone waits for a disk that does not answer. What was asked may still be done then.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-type Job = Box<dyn FnOnce(&mut Tables<'_>) -> Result<Answer, redb::Error> + Send>;
+/// Adds its answer even if it fails.
+type Job = Box<dyn FnOnce(&mut Tables<'_>, &mut Vec<Answer>) -> Result<(), redb::Error> + Send>;
 /// Tells the one who asked; dropped untold, it says that the store is lost.
 type Answer = Box<dyn FnOnce() + Send>;
 /// Opens the file that is there.
@@ -69,14 +70,22 @@ impl Writer {
         work: impl FnOnce(&mut Tables<'_>) -> Result<T, Stop> + Send + 'static,
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |tables| match work(tables) {
-            // Whoever went away does not wait for the answer; that is no error.
-            Ok(value) => Ok(Box::new(move || drop(answer.send(value)))),
-            Err(Stop::Row(error)) => {
-                unusable(&error);
-                Ok(Box::new(|| {}))
-            }
-            Err(Stop::Storage(error)) => Err(error),
+        let job: Job = Box::new(move |tables, answers| {
+            let (value, failure) = match work(tables) {
+                Ok(value) => (Some(value), None),
+                Err(Stop::Row(error)) => {
+                    unusable(&error);
+                    (None, None)
+                }
+                Err(Stop::Storage(error)) => (None, Some(error)),
+            };
+            answers.push(Box::new(move || {
+                if let Some(value) = value {
+                    // Whoever went away does not wait for the answer; that is no error.
+                    drop(answer.send(value));
+                }
+            }));
+            failure.map_or(Ok(()), Err)
         });
         let ask = async {
             self.jobs.as_ref().ok_or(Unavailable)?.send(job).await.map_err(|_| Unavailable)?;
@@ -137,11 +146,12 @@ impl Shared {
             }
             let jobs = std::iter::once(first)
                 .chain(std::iter::from_fn(|| queue.try_recv().ok()).take(MAX_BATCH - 1));
+            let mut answers = Vec::new();
             // A file that rots under redb's hands may trip one of its assertions.
-            let committed = catch_unwind(AssertUnwindSafe(|| self.commit(jobs)));
+            let committed = catch_unwind(AssertUnwindSafe(|| self.commit(jobs, &mut answers)));
             match committed.unwrap_or_else(|_| Err(redb::Error::Corrupted("it makes redb panic".to_owned())))
             {
-                Ok(answers) => {
+                Ok(()) => {
                     self.set_up(None);
                     for answer in answers {
                         answer();
@@ -150,24 +160,25 @@ impl Shared {
                 Err(error) => {
                     self.set_up(Some(&error));
                     self.open_again();
+                    // Only now, untold: whoever hears that the store is lost finds it so.
+                    drop(answers);
                 }
             }
         }
     }
 
-    fn commit(&self, jobs: impl Iterator<Item = Job>) -> Result<Vec<Answer>, redb::Error> {
+    fn commit(&self, jobs: impl Iterator<Item = Job>, answers: &mut Vec<Answer>) -> Result<(), redb::Error> {
         let db = self.db();
         let tx = file::begin_write(db.as_ref().ok_or(redb::Error::DatabaseClosed)?)?;
-        let mut answers = Vec::new();
         {
             let mut tables = Tables::open(&tx)?;
             for job in jobs {
-                answers.push(job(&mut tables)?);
+                job(&mut tables, answers)?;
             }
         }
         tx.commit()?;
         self.metrics.state_commits.inc();
-        Ok(answers)
+        Ok(())
     }
 
     /// Closes what failed, and opens the file as the last commit left it.
