@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::account::Step;
 use crate::error::Code;
 use crate::s3::operation::Operation;
 use crate::types::WayIn;
@@ -32,6 +33,10 @@ pub struct Metrics {
     throttled: IntCounterVec,
     pub tls_reload_failures: IntCounter,
     pub ledger: Ledger,
+    state: HashMap<StateOperation, Histogram>,
+    pub state_available: IntGauge,
+    /// Of the embedded store: many steps share one.
+    pub state_commits: IntCounter,
 }
 
 struct OperationSeries {
@@ -46,6 +51,10 @@ struct OperationSeries {
 const SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
 ];
+
+/// Seconds of the state store: from a read in memory to a disk that hardly answers.
+const STATE_SECONDS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// Why a caller was not let in: the codes that the verifier gives.
 const AUTH_CODES: [Code; 10] = [
@@ -83,6 +92,61 @@ impl Throttle {
     }
 }
 
+/// What is asked of the state store: the steps of an account, and the rest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum StateOperation {
+    Begin,
+    Settle,
+    Resolve,
+    Renew,
+    Expire,
+    Recount,
+    Usage,
+    /// Users' records.
+    User,
+    Other,
+}
+
+impl StateOperation {
+    const ALL: [Self; 9] = [
+        Self::Begin,
+        Self::Settle,
+        Self::Resolve,
+        Self::Renew,
+        Self::Expire,
+        Self::Recount,
+        Self::Usage,
+        Self::User,
+        Self::Other,
+    ];
+
+    pub fn of(step: &Step) -> Self {
+        match step {
+            Step::Begin { .. } => Self::Begin,
+            Step::Settle { .. } => Self::Settle,
+            Step::Resolve { .. } => Self::Resolve,
+            Step::Renew { .. } => Self::Renew,
+            Step::Expire { .. } => Self::Expire,
+            Step::Recount(_) => Self::Recount,
+            Step::Usage | Step::Check { .. } => Self::Usage,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Begin => "begin",
+            Self::Settle => "settle",
+            Self::Resolve => "resolve",
+            Self::Renew => "renew",
+            Self::Expire => "expire",
+            Self::Recount => "recount",
+            Self::Usage => "usage",
+            Self::User => "user",
+            Self::Other => "other",
+        }
+    }
+}
+
 impl Metrics {
     pub fn new() -> anyhow::Result<Self> {
         let registry = Registry::new_custom(Some("bucketwarden".into()), None)?;
@@ -91,12 +155,13 @@ impl Metrics {
             registry.register(Box::new(counters.clone()))?;
             Ok(counters)
         };
-        let histograms = |name: &str, help: &str| -> prometheus::Result<HistogramVec> {
-            let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let histograms_of = |name: &str, help: &str, buckets: &[f64]| -> prometheus::Result<HistogramVec> {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             let histograms = HistogramVec::new(options, &["operation"])?;
             registry.register(Box::new(histograms.clone()))?;
             Ok(histograms)
         };
+        let histograms = |name: &str, help: &str| histograms_of(name, help, SECONDS);
         let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone()))?;
@@ -131,6 +196,17 @@ impl Metrics {
         )?;
         registry.register(Box::new(tls_reload_failures.clone()))?;
         let ledger = Ledger::register(&registry)?;
+        let state_durations = histograms_of(
+            "state_duration_seconds",
+            "From a request to the state store to its durable answer.",
+            STATE_SECONDS,
+        )?;
+        let state_available = gauge("state_available", "Whether the state store answered last time.")?;
+        let state_commits =
+            IntCounter::new("state_commits_total", "Commits of the embedded store; many steps share one.")?;
+        registry.register(Box::new(state_commits.clone()))?;
+        let state = StateOperation::ALL
+            .map(|operation| (operation, state_durations.with_label_values(&[operation.label()])));
         register_build_info(&registry)?;
         register_process(&registry)?;
         for code in AUTH_CODES {
@@ -167,6 +243,9 @@ impl Metrics {
             throttled,
             tls_reload_failures,
             ledger,
+            state: state.into(),
+            state_available,
+            state_commits,
         })
     }
 
@@ -200,6 +279,11 @@ impl Metrics {
 
     pub fn throttled(&self, throttle: Throttle) {
         self.throttled.with_label_values(&[throttle.label()]).inc();
+    }
+
+    /// Times a request to the state store until it is dropped.
+    pub fn state(&self, operation: StateOperation) -> Option<HistogramTimer> {
+        self.state.get(&operation).map(Histogram::start_timer)
     }
 
     /// The exposition text.

@@ -1,10 +1,11 @@
-//! The plainest store: maps. It loads for each step exactly what the step says it needs, as the real ones do.
+//! The plainest store: maps. It loads for each step exactly what the step says it needs, as the real ones do;
+//! these are held against it in `tests/store_contract`, which takes this file in as it is.
 
 use std::collections::BTreeMap;
 
 use super::{
-    Account, DAY, HOUR, Hold, Lease, LeaseId, Millis, Needs, Object, ObjectId, Part, Reply, Step, Upload,
-    UploadKey, View,
+    Account, DAY, HOUR, Hold, Lease, LeaseId, Millis, Needs, Object, ObjectId, Part, Reply, Rows, Step,
+    Upload, UploadKey, View,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -36,8 +37,8 @@ impl Memory {
 
     fn load(&self, needs: &Needs, view: &mut View, now: Millis) {
         for id in &needs.objects {
-            view.objects.load_from(&self.objects, id);
-            view.holds.load_from(&self.holds, id);
+            load_from(&mut view.objects, &self.objects, id);
+            load_from(&mut view.holds, &self.holds, id);
         }
         let mut places = needs.places.clone();
         for (key, row) in
@@ -47,7 +48,7 @@ impl Memory {
             places.extend(row.place);
         }
         for id in &needs.parts {
-            view.parts.load_from(&self.parts, id);
+            load_from(&mut view.parts, &self.parts, id);
         }
         for (id, row) in &self.parts {
             if needs.all_parts.contains(&id.0) || needs.all_uploads {
@@ -55,11 +56,11 @@ impl Memory {
             }
         }
         for id in &needs.leases {
-            view.leases.load_from(&self.leases, id);
+            load_from(&mut view.leases, &self.leases, id);
         }
         for (mine, rows, window) in [(&self.hour, &mut view.hour, HOUR), (&self.day, &mut view.day, DAY)] {
             for place in &places {
-                rows.load_from(mine, place);
+                load_from(rows, mine, place);
             }
             if needs.windows {
                 let left = mine.iter().take_while(|(place, _)| **place + window <= now).count();
@@ -72,29 +73,27 @@ impl Memory {
 
     fn save(&mut self, view: &View) {
         self.account = view.account;
-        view.objects.save_to(&mut self.objects);
-        view.holds.save_to(&mut self.holds);
-        view.uploads.save_to(&mut self.uploads);
-        view.parts.save_to(&mut self.parts);
-        view.leases.save_to(&mut self.leases);
-        view.hour.save_to(&mut self.hour);
-        view.day.save_to(&mut self.day);
+        save_to(&view.objects, &mut self.objects);
+        save_to(&view.holds, &mut self.holds);
+        save_to(&view.uploads, &mut self.uploads);
+        save_to(&view.parts, &mut self.parts);
+        save_to(&view.leases, &mut self.leases);
+        save_to(&view.hour, &mut self.hour);
+        save_to(&view.day, &mut self.day);
     }
 }
 
-impl<K: Ord + Copy, V: Clone> super::view::Rows<K, V> {
-    fn load_from(&mut self, map: &BTreeMap<K, V>, key: &K) {
-        if let Some(row) = map.get(key) {
-            self.load(*key, row.clone());
-        }
+fn load_from<K: Ord + Copy, V: Clone>(rows: &mut Rows<K, V>, map: &BTreeMap<K, V>, key: &K) {
+    if let Some(row) = map.get(key) {
+        rows.load(*key, row.clone());
     }
+}
 
-    fn save_to(&self, map: &mut BTreeMap<K, V>) {
-        for (key, row) in self.changes() {
-            match row {
-                Some(row) => drop(map.insert(*key, row.clone())),
-                None => drop(map.remove(key)),
-            }
+fn save_to<K: Ord + Copy, V: Clone>(rows: &Rows<K, V>, map: &mut BTreeMap<K, V>) {
+    for (key, row) in rows.changes() {
+        match row {
+            Some(row) => drop(map.insert(*key, row.clone())),
+            None => drop(map.remove(key)),
         }
     }
 }

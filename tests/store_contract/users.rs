@@ -1,0 +1,81 @@
+//! Users' records.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bucketwarden::store::{PAGE, UserChange};
+use bucketwarden::types::Role;
+
+use crate::kit::{NOW, count, user};
+use crate::openers::Place;
+
+fn limit(name: &str, value: Option<Option<u64>>) -> UserChange {
+    UserChange { limits: BTreeMap::from([(name.to_owned(), value)]), ..UserChange::default() }
+}
+
+pub(crate) async fn a_change_makes_a_record_and_changes_add_up(place: Place) {
+    let store = Arc::new(place.open().await);
+    let alice = user("alice");
+    assert_eq!(store.user(&alice).await.unwrap(), None);
+    assert!(!store.remove_user(&alice).await.unwrap());
+    let premium = UserChange {
+        tier: Some("premium".into()),
+        role: Some(Role::Service),
+        enabled: Some(false),
+        ..UserChange::default()
+    };
+    let (record, is_new) = store.change_user(&alice, &premium, NOW).await.unwrap();
+    assert!(is_new && !record.enabled && record.created_at == NOW);
+    assert_eq!((record.tier.as_deref(), record.role), (Some("premium"), Some(Role::Service)));
+
+    let changes = (0..50).map(|n| {
+        let (store, alice) = (Arc::clone(&store), alice.clone());
+        tokio::spawn(async move {
+            store.change_user(&alice, &limit(&format!("limit-{n}"), Some(Some(n))), NOW + 1).await.unwrap().1
+        })
+    });
+    for change in changes.collect::<Vec<_>>() {
+        assert!(!change.await.unwrap());
+    }
+    let (record, _) = store.change_user(&alice, &limit("limit-7", Some(None)), NOW + 2).await.unwrap();
+    assert_eq!(record.limits.len(), 50);
+    let (record, _) = store.change_user(&alice, &limit("limit-8", None), NOW + 2).await.unwrap();
+    assert_eq!(
+        (record.limits.len(), record.limits["limit-7"], record.limits["limit-9"]),
+        (49, None, Some(9))
+    );
+    assert_eq!((record.tier.as_deref(), record.created_at), (Some("premium"), NOW));
+    assert_eq!(store.user(&alice).await.unwrap(), Some(record));
+
+    assert!(store.remove_user(&alice).await.unwrap());
+    assert_eq!(store.user(&alice).await.unwrap(), None);
+    assert!(store.change_user(&alice, &UserChange::default(), NOW).await.unwrap().1);
+}
+
+pub(crate) async fn users_come_in_pages_and_in_order(place: Place) {
+    let store = Arc::new(place.open().await);
+    let mut all: Vec<_> = (0..PAGE + 200).map(|n| user(&format!("u{n}"))).collect();
+    let changes = all.iter().cloned().enumerate().map(|(n, user)| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            // Some have an account, some a record, some both.
+            if n % 3 != 0 {
+                store.change_user(&user, &UserChange::default(), NOW).await.unwrap();
+            }
+            if n % 3 != 1 {
+                count(&store, &user, Vec::new()).await;
+            }
+        })
+    });
+    for change in changes.collect::<Vec<_>>() {
+        change.await.unwrap();
+    }
+    all.sort();
+    let first = store.users(None).await.unwrap();
+    assert_eq!(first, all[..PAGE]);
+    let second = store.users(first.last()).await.unwrap();
+    assert_eq!(second, all[PAGE..]);
+    assert_eq!(store.users(second.last()).await.unwrap(), []);
+    // The account outlives the record.
+    assert!(store.remove_user(&all[2]).await.unwrap() || store.account(&all[2]).await.unwrap().is_some());
+}
