@@ -30,7 +30,7 @@
 //! | 0 | [`types`], [`error`] |
 //! | 1 | [`s3`], [`sigv4`]: pure, no async, no I/O, no clock |
 //! | 2 | [`config`], [`tls`], [`metrics`], [`access_log`], [`body`], [`io`] |
-//! | 4 | [`auth`], [`access`], [`keymap`] |
+//! | 4 | [`auth`], [`access`], [`keymap`], [`admit`] |
 //! | 5 | [`upstream`] |
 //! | 6 | [`gateway`] |
 //! | 7 | [`server`], [`admin`], [`dev_store`] |
@@ -47,6 +47,7 @@
 //! | which headers cross | [`upstream::headers`] |
 //! | what an upstream's error becomes | `upstream::errors` |
 //! | page tokens and upload ids | `gateway::token` |
+//! | limits on load: concurrency, rates, bandwidth | [`admit`], [`body::pace`] |
 //! | time limits of clients, of the upstream | `server::connection`, `upstream::watch` |
 //! | configuration keys, defaults, checks | [`config`], `config.toml.example` |
 //! | the store behind `bucketwarden dev` | [`dev_store`] |
@@ -55,6 +56,7 @@ pub mod access;
 pub mod access_log;
 pub mod account;
 pub mod admin;
+pub mod admit;
 pub mod app;
 pub mod auth;
 pub mod body;
