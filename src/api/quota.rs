@@ -131,11 +131,15 @@ fn percent(used: u64, limit: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::admit::UserLimits;
     use crate::config::{Limit, Tier};
     use crate::types::Role;
 
     fn standing(limits: Tier) -> Standing {
+        let limits = UserLimits::new(&limits, &BTreeMap::new());
         Standing { tier: "default".into(), role: Role::User, enabled: true, limits }
     }
 
