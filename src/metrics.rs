@@ -77,10 +77,23 @@ pub enum Throttle {
     Connections,
     ConnectionsPerPeer,
     Upstream,
+    /// Requests of one user at a time.
+    Concurrency,
+    RequestRate,
+    /// An address that keeps failing to say who it is.
+    FailingPeer,
 }
 
 impl Throttle {
-    const ALL: [Self; 4] = [Self::InFlight, Self::Connections, Self::ConnectionsPerPeer, Self::Upstream];
+    const ALL: [Self; 7] = [
+        Self::InFlight,
+        Self::Connections,
+        Self::ConnectionsPerPeer,
+        Self::Upstream,
+        Self::Concurrency,
+        Self::RequestRate,
+        Self::FailingPeer,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -88,6 +101,9 @@ impl Throttle {
             Self::Connections => "connections",
             Self::ConnectionsPerPeer => "connections_per_peer",
             Self::Upstream => "upstream",
+            Self::Concurrency => "concurrency",
+            Self::RequestRate => "request_rate",
+            Self::FailingPeer => "failing_peer",
         }
     }
 }

@@ -96,12 +96,16 @@ fn is_near(used: u64, limit: Option<u64>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::admit::UserLimits;
     use crate::config::{Limit, Tier};
     use crate::types::Role;
 
     fn standing(tier: &str, max_storage: Limit) -> Standing {
         let limits = Tier { max_storage, ..Tier::shipped_default() };
+        let limits = UserLimits::new(&limits, &BTreeMap::new());
         Standing { tier: tier.into(), role: Role::User, enabled: true, limits }
     }
 

@@ -243,7 +243,7 @@ async fn users_are_made_changed_shown_and_removed() {
         json!({"user_id": "alice", "tier": "default", "role": "service", "enabled": false, "limits": {}});
     assert_eq!(without_time(user), expected);
     let standing = door.admin.tiers.of(&id("alice")).await.expect("a store");
-    assert_eq!(standing.limits, config::Tier::shipped_default());
+    assert_eq!(*standing.limits, config::Tier::shipped_default());
 
     assert_eq!(door.ask(Method::DELETE, path, "").await, (204, Value::Null));
     assert_eq!(door.ask(Method::DELETE, path, "").await.0, 404);

@@ -2,8 +2,6 @@
 //! change. Out: users as the contract has them. The role and the enabling of a user of the configuration file
 //! are the file's: changes to those answer 409.
 
-use std::collections::BTreeMap;
-
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
 use serde::Serialize;
@@ -15,7 +13,7 @@ use super::answer::{self, Answer, Problem, Result};
 use super::people::{self, Wanted};
 use super::{AT_ONCE, Admin};
 use crate::account::Millis;
-use crate::admit::overrides::{self, FIELDS, Field};
+use crate::admit;
 use crate::admit::tiers::{Managed, Rules};
 use crate::store::{UserChange, UserRecord};
 use crate::types::{Role, UserId};
@@ -27,7 +25,7 @@ struct User {
     role: Role,
     enabled: bool,
     /// Only what differs from the tier.
-    limits: BTreeMap<String, Value>,
+    limits: Map<String, Value>,
     /// Nothing is written down of a user whom only the file knows.
     created_at: Option<String>,
 }
@@ -35,13 +33,12 @@ struct User {
 impl User {
     fn new(user: &UserId, rules: &Rules, record: Option<&UserRecord>) -> Self {
         let standing = rules.standing(user, record);
-        let limits = record.map(|record| &record.limits).into_iter().flatten();
         Self {
             user_id: user.as_str().to_owned(),
             tier: standing.tier.to_string(),
             role: standing.role,
             enabled: standing.enabled,
-            limits: limits.map(|(name, value)| (name.clone(), overrides::show(*value))).collect(),
+            limits: record.map(|record| admit::to_json(&record.limits)).unwrap_or_default(),
             created_at: record.and_then(|record| timestamp(record.created_at)),
         }
     }
@@ -143,10 +140,7 @@ fn parse(document: &[u8], rules: &Rules) -> Result<UserChange, String> {
                 let Value::Object(limits) = value else {
                     return Err("limits: expected an object of limits by name.".to_owned());
                 };
-                for (name, value) in limits {
-                    let value = parse_limit(&name, &value)?;
-                    change.limits.insert(name, value);
-                }
+                change.limits = admit::from_json(&limits).map_err(|bad| bad.to_string())?;
             }
             _ => {
                 let known = "tier, role, enabled and limits";
@@ -155,18 +149,6 @@ fn parse(document: &[u8], rules: &Rules) -> Result<UserChange, String> {
         }
     }
     Ok(change)
-}
-
-fn parse_limit(name: &str, value: &Value) -> Result<Option<Option<u64>>, String> {
-    let Some(field) = Field::find(name) else {
-        let names: Vec<_> = FIELDS.iter().map(|field| field.name).collect();
-        return Err(format!("limits: unknown limit {name:?}: expected {}.", names.join(", ")));
-    };
-    if value.is_null() {
-        return Ok(None);
-    }
-    let expected = || format!("limits.{name}: expected {}, or null for the tier's.", field.expected());
-    field.parse(value).map(Some).ok_or_else(expected)
 }
 
 /// What a change would change that is the file's to say.
@@ -180,6 +162,7 @@ fn conflict(managed: &Managed, change: &UserChange) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::Path;
 
     use super::*;

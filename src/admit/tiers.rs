@@ -10,7 +10,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use tokio::sync::OnceCell;
 
-use super::overrides;
+use super::UserLimits;
 use crate::account;
 use crate::config::{Config, Tier};
 use crate::store::{Result, Store, UserRecord};
@@ -28,19 +28,13 @@ pub struct Standing {
     pub role: Role,
     pub enabled: bool,
     /// The tier's, with the user's own in their place.
-    pub limits: Tier,
+    pub limits: UserLimits,
 }
 
 impl Standing {
     /// What the ledger holds a write against.
     pub fn ledger_limits(&self) -> account::Limits {
-        account::Limits {
-            storage: self.limits.max_storage.at(),
-            file_size: self.limits.max_file_size.at(),
-            uploads_per_hour: self.limits.uploads_per_hour.at(),
-            uploads_per_day: self.limits.uploads_per_day.at(),
-            open_uploads: self.limits.max_open_multipart_uploads.at(),
-        }
+        (&self.limits).into()
     }
 }
 
@@ -102,7 +96,7 @@ impl Rules {
                 None => record.and_then(|record| record.role).unwrap_or_default(),
             },
             enabled: managed.is_some() || record.is_none_or(|record| record.enabled),
-            limits: overrides::apply(limits, record.map_or(&none, |record| &record.limits)),
+            limits: UserLimits::new(limits, record.map_or(&none, |record| &record.limits)),
         }
     }
 }
@@ -210,7 +204,7 @@ mod tests {
         let rules = rules();
         let nobody = rules.standing(&id("nobody"), None);
         assert_eq!((&*nobody.tier, nobody.role, nobody.enabled), ("default", Role::User, true));
-        assert_eq!(nobody.limits, Tier::shipped_default());
+        assert_eq!(*nobody.limits, Tier::shipped_default());
 
         let own = rules.standing(&id("own"), Some(&record("gold")));
         assert_eq!((&*own.tier, own.role, own.enabled), ("gold", Role::User, false));

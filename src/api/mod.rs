@@ -3,6 +3,8 @@
 //! a table. Nobody gets here unauthenticated: what a caller without credentials is told is made here too.
 
 pub mod quota;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 use std::sync::Arc;
@@ -162,79 +164,4 @@ fn json_text(status: StatusCode, text: String) -> Response<Bytes> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(response: &Response<Bytes>) -> &str {
-        std::str::from_utf8(response.body()).expect("text")
-    }
-
-    #[test]
-    fn only_the_calls_of_the_table_exist() {
-        for (method, path, expected) in ROUTES {
-            assert_eq!(route(method, path).expect("a call"), *expected);
-        }
-        for (method, path) in [
-            (Method::POST, "/api/v1/quota"),
-            (Method::GET, "/api/v1/quota/"),
-            (Method::GET, "/api/v1/"),
-            (Method::GET, "/api/v2/quota"),
-            (Method::GET, "/api/v1/admin/users"),
-        ] {
-            let refusal = refused(&route(&method, path).expect_err("no call"));
-            assert_eq!(refusal.status(), 404, "{method} {path}");
-            assert!(text(&refusal).starts_with("{\"error\":\""), "{method} {path}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_plain_numbers() {
-        let size = |query| size(&Query::parse(query).expect("a query"));
-        assert_eq!(size("size=0").expect("a size"), 0);
-        assert_eq!(size("size=18446744073709551615").expect("a size"), u64::MAX);
-        for bad in ["", "size", "size=", "size=-1", "size=1GiB", "size=18446744073709551616", "Size=1"] {
-            assert_eq!(refused(&size(bad).expect_err(bad)).status(), 400, "{bad}");
-        }
-    }
-
-    #[test]
-    fn statuses_are_those_of_the_contract() {
-        let allowed = [400, 401, 403, 404, 429, 501, 503];
-        for code in [
-            Code::AccessDenied,
-            Code::BadGateway,
-            Code::GatewayTimeout,
-            Code::InternalError,
-            Code::InvalidToken,
-            Code::NotImplemented,
-            Code::ServiceUnavailable,
-            Code::SlowDown,
-        ] {
-            assert!(allowed.contains(&refused(&code.into()).status().as_u16()), "{code:?}");
-        }
-        let slow = Error::new(Code::SlowDown).retry_after(std::time::Duration::from_secs(3));
-        assert_eq!(refused(&slow).status(), 429);
-        assert_eq!(refused(&slow).headers()[header::RETRY_AFTER], "3");
-        let as_s3_says = slow.with_status(StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(refused(&as_s3_says).status(), 503);
-    }
-
-    #[test]
-    fn bad_credentials_are_401_and_bad_requests_400() {
-        for (code, status) in [
-            (Code::AccessDenied, 401),
-            (Code::InvalidAccessKeyId, 401),
-            (Code::SignatureDoesNotMatch, 401),
-            (Code::InvalidToken, 401),
-            (Code::AuthorizationHeaderMalformed, 400),
-        ] {
-            let refusal = unauthenticated(&code.into());
-            assert_eq!(refusal.status(), status, "{code:?}");
-            assert_eq!(refusal.headers().contains_key(header::WWW_AUTHENTICATE), status == 401);
-            assert_eq!(refusal.headers()[header::CONTENT_TYPE], "application/json");
-        }
-    }
 }

@@ -1,6 +1,9 @@
 //! `/api/v1/quota`: what a user has and may. In: the account, the user's standing. Out: the contract's
 //! document, `null` where there is no limit; and whether one more upload would be let in.
 
+use std::time::Duration;
+
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, Begun, Millis, Reply, Step};
@@ -92,15 +95,23 @@ pub(super) async fn check(
     now: Millis,
 ) -> Result<(), Error> {
     let limits = tiers.of(user).await?.ledger_limits();
+    if store.account(user).await?.is_none() {
+        return Err(not_counted());
+    }
     match store.step(user, Step::Check { size, limits }, now).await? {
         Reply::Begun(Begun::Admitted) => Ok(()),
         Reply::Begun(Begun::Refused(refusal)) => Err(refusal.to_error(mode)),
-        Reply::Begun(Begun::NotCounted) => Err(Error::new(Code::SlowDown)
-            .with_status(http::StatusCode::SERVICE_UNAVAILABLE)
-            .say("What you have stored is being counted. Please try again.")
-            .retry_after(std::time::Duration::from_secs(1))),
+        Reply::Begun(Begun::NotCounted) => Err(not_counted()),
         other => Err(unfitting(&other).into()),
     }
+}
+
+/// A user's first sight: what they have is not known yet.
+fn not_counted() -> Error {
+    Error::new(Code::SlowDown)
+        .with_status(StatusCode::SERVICE_UNAVAILABLE)
+        .say("What you have stored is being counted. Please try again.")
+        .retry_after(Duration::from_secs(1))
 }
 
 fn unfitting(reply: &Reply) -> Unavailable {
@@ -120,11 +131,15 @@ fn percent(used: u64, limit: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::admit::UserLimits;
     use crate::config::{Limit, Tier};
     use crate::types::Role;
 
     fn standing(limits: Tier) -> Standing {
+        let limits = UserLimits::new(&limits, &BTreeMap::new());
         Standing { tier: "default".into(), role: Role::User, enabled: true, limits }
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::admin::{AdminApi, Gateway, Refused, user_path};
 use super::table::table;
 use super::{Failure, runtime};
+use crate::config::{Limit, LimitKey};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -170,20 +171,24 @@ fn limit(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), value))
 }
 
+/// As a configuration would have it.
+fn written(name: &str, value: &Value) -> String {
+    let size = value.as_u64().and_then(|number| LimitKey::from_name(name)?.text(Limit::At(number)));
+    match (size, value) {
+        (Some(size), _) => size,
+        (None, Value::String(text)) => text.clone(),
+        (None, other) => other.to_string(),
+    }
+}
+
 fn pretty(document: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(document)? + "\n")
 }
 
 fn rows(users: &[User]) -> String {
     let row = |user: &User| {
-        let limits: Vec<String> = user
-            .limits
-            .iter()
-            .map(|(name, value)| match value {
-                Value::String(text) => format!("{name}={text}"),
-                other => format!("{name}={other}"),
-            })
-            .collect();
+        let limits: Vec<String> =
+            user.limits.iter().map(|(name, value)| format!("{name}={}", written(name, value))).collect();
         let state = if user.enabled { "enabled" } else { "disabled" };
         let own = if limits.is_empty() { "-".to_owned() } else { limits.join(" ") };
         vec![user.user_id.clone(), user.tier.clone(), user.role.clone(), state.to_owned(), own]
@@ -225,8 +230,11 @@ mod tests {
             limits: limits.as_object().cloned().expect("an object"),
             created_at: None,
         };
-        let text = rows(&[user(json!({"burst": "unlimited", "max_storage": 7})), user(json!({}))]);
-        assert!(text.contains("burst=unlimited max_storage=7"), "{text}");
+        let text = rows(&[
+            user(json!({"burst": "unlimited", "max_storage": 1 << 30, "uploads_per_day": 1024})),
+            user(json!({})),
+        ]);
+        assert!(text.contains("burst=unlimited max_storage=1GiB uploads_per_day=1024"), "{text}");
         assert!(text.lines().all(|line| line.starts_with("USER") || line.contains("disabled")), "{text}");
     }
 }
