@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, Admin, Phase, Readiness};
-use crate::admit::quota::{Ids, Quota};
+use crate::admit::Admit;
+use crate::admit::quota::{Ids, Quota, millis};
 use crate::admit::tiers::Tiers;
 use crate::api::Api;
+use crate::body::pace::Replicas;
 use crate::config::Config;
 use crate::gateway::{self, Instruments};
 use crate::ledger::Ledger;
@@ -28,6 +30,8 @@ use crate::upstream::Upstream;
 /// How long a draining gateway goes on accepting, so that whoever routes to it can notice.
 const NOTICE: Duration = Duration::from_secs(1);
 const GAUGES_EVERY: Duration = Duration::from_mins(1);
+/// A gateway that was not heard of three times is gone, and the others share its part of each limit.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
 const TLS_RELOAD_EVERY: Duration = Duration::from_secs(5);
 
 /// A gateway that is complete, its listeners bound, and has accepted nothing yet.
@@ -36,6 +40,7 @@ pub struct Bound {
     admin: TcpListener,
     server: Server,
     ledger: Ledger,
+    heart: Heart,
     reloader: Option<Reloader>,
     metrics: Arc<Metrics>,
     back_door: Arc<Admin>,
@@ -82,9 +87,12 @@ impl Bound {
             reconciler: Arc::new(ledger.clone()),
             token: config.admin.token.clone(),
         });
-        let api = Api::new(store, tiers.clone(), Arc::new(ledger.clone()), config.quota.refusal_status);
+        let (live, replicas) = watch::channel(1);
+        let admit = Admit::new(config.server.max_in_flight, &Replicas::new(replicas), &metrics);
+        let api =
+            Api::new(store.clone(), tiers.clone(), Arc::new(ledger.clone()), config.quota.refusal_status);
         let gateway =
-            gateway::Gateway::new(config, instruments, upstream, ledger.clone(), tiers, Arc::new(api));
+            gateway::Gateway::new(config, instruments, upstream, ledger.clone(), tiers, admit, Arc::new(api));
         let gateway = Arc::new(gateway);
         let (tls, reloader) = match &config.server.tls {
             None => (None, None),
@@ -101,6 +109,7 @@ impl Bound {
             admin,
             server,
             ledger,
+            heart: Heart { store, live },
             reloader,
             metrics,
             back_door,
@@ -132,6 +141,7 @@ impl Bound {
         );
         let admin = admin::run(self.admin, self.back_door);
         let mut background = vec![AbortOnDrop(tokio::spawn(admin)), AbortOnDrop(tokio::spawn(gauges))];
+        background.push(AbortOnDrop(tokio::spawn(self.heart.beat_for_ever())));
         let ledger = self.ledger;
         background.push(AbortOnDrop(tokio::spawn(ledger.clone().sweep_for_ever())));
         if let Some(reloader) = self.reloader {
@@ -191,6 +201,26 @@ impl Running {
             tracing::error!(%error, "the server ended badly");
         }
         drop(self.background);
+    }
+}
+
+/// Tells the other gateways of this one, and this one how many there are.
+struct Heart {
+    store: Arc<Store>,
+    live: watch::Sender<usize>,
+}
+
+impl Heart {
+    async fn beat_for_ever(self) {
+        let replica = uuid::Uuid::new_v4().to_string();
+        let mut tick = tokio::time::interval(BEAT_EVERY);
+        loop {
+            tick.tick().await;
+            // While the store is away, what it said last holds: the others are not gone for that.
+            if let Ok(live) = self.store.beat(&replica, millis(crate::now()), BEAT_EVERY * 3).await {
+                self.live.send_if_modified(|known| std::mem::replace(known, live) != live);
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use super::answer::{Answer, Content};
 use super::settle::Record;
-use super::{Access, Gateway};
+use super::{Access, Gateway, Peer};
 use crate::error::Error;
 use crate::s3::query::Query;
 use crate::sigv4::verify::Head;
@@ -39,7 +39,13 @@ impl Gateway {
         parts.uri.path().starts_with(PREFIX) && self.host_bucket(parts).is_none()
     }
 
-    pub(super) async fn serve_api(&self, parts: &Parts, now: SystemTime, record: &mut Record) -> Answer {
+    pub(super) async fn serve_api(
+        &self,
+        parts: &Parts,
+        peer: Peer,
+        now: SystemTime,
+        record: &mut Record,
+    ) -> Answer {
         let answered = async {
             let query =
                 Query::parse(parts.uri.query().unwrap_or("")).map_err(|error| self.api.refused(&error))?;
@@ -49,12 +55,9 @@ impl Gateway {
                 query: &query,
                 headers: &parts.headers,
             };
-            let (caller, _) = self.authenticator.authenticate(head, now).map_err(|error| {
-                self.instruments.metrics.auth_failure(error.code);
-                self.api.unauthenticated(&error)
-            })?;
-            let caller = &*record.caller.insert(caller);
-            self.standing(caller, Access::Read).await.map_err(|error| self.api.refused(&error))?;
+            self.let_in(head, peer, now, record).map_err(|error| self.api.unauthenticated(&error))?;
+            self.standing(record, Access::Read).await.map_err(|error| self.api.refused(&error))?;
+            let caller = record.caller.as_ref().expect("who was let in is known");
             // A user who is seen for the first time is counted before anything is said of them.
             if let Err(error) = self.ledger.count_at_first_sight(&caller.user).await {
                 tracing::debug!(user = %caller.user, %error, "not counted yet");

@@ -28,6 +28,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, h
 use hyper::body::Incoming;
 
 use crate::access::{self, Grant};
+use crate::admit::Admit;
 use crate::admit::tiers::{Standing, Tiers};
 use crate::auth::Authenticator;
 use crate::body::download::Download;
@@ -43,7 +44,7 @@ use crate::metrics::Throttle;
 use crate::s3::operation::{self, Access, BodyKind, Operation, Target};
 use crate::s3::query::Query;
 use crate::s3::{uri, xml};
-use crate::sigv4::verify::{Head, VerifiedPayload};
+use crate::sigv4::verify::{Head, VerifiedPayload, presented};
 use crate::types::{BucketName, Caller, ClientKey, RequestId};
 use crate::upstream::{self, Call, Upstream};
 use answer::{Answer, Content, Stream};
@@ -74,7 +75,7 @@ pub struct Gateway {
     virtual_host_suffix: Option<String>,
     region: String,
     body_idle_timeout: Duration,
-    max_in_flight: usize,
+    admit: Admit,
     instruments: Instruments,
     plus: listing::PlusHabit,
 }
@@ -128,6 +129,7 @@ impl Gateway {
         upstream: Arc<Upstream>,
         ledger: Ledger,
         tiers: Arc<Tiers>,
+        admit: Admit,
         api: Arc<dyn JsonApi>,
     ) -> Self {
         // A platform view is none of the buckets yet; the configuration warns of it.
@@ -157,7 +159,7 @@ impl Gateway {
             virtual_host_suffix: config.server.virtual_host_suffix.clone(),
             region: config.upstream.region.clone(),
             body_idle_timeout: config.server.body_idle_timeout,
-            max_in_flight: config.server.max_in_flight.as_count(),
+            admit,
             instruments,
             plus: listing::PlusHabit::default(),
         }
@@ -194,10 +196,10 @@ impl Gateway {
         now: SystemTime,
         record: &mut Record,
     ) -> Result<Answer> {
-        self.check_load()?;
+        record.permit = Some(self.admit.enter()?);
         check_http(parts)?;
         if self.is_api(parts) {
-            return Ok(self.serve_api(parts, now, record).await);
+            return Ok(self.serve_api(parts, peer, now, record).await);
         }
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
         let target = Target::parse(parts.uri.path(), self.host_bucket(parts).as_deref())?;
@@ -214,10 +216,9 @@ impl Gateway {
             query: &request.query,
             headers: &parts.headers,
         };
-        let (caller, payload) = self.authenticator.authenticate(head, now).inspect_err(|error| {
-            self.instruments.metrics.auth_failure(error.code);
-        })?;
-        let caller = &*record.caller.insert(caller);
+        let payload = self.let_in(head, peer, now, record)?;
+        let standing = self.standing(record, request.operation.access()).await?;
+        let caller = record.caller.as_ref().expect("who was let in is known");
 
         let Some(bucket) = &request.target.bucket else {
             return Ok(self.list_buckets(caller));
@@ -231,7 +232,6 @@ impl Gateway {
         }
         let bucket = self.buckets.get(bucket).ok_or(Code::NoSuchBucket)?;
         let grant = access::authorise(caller, request.operation, bucket)?;
-        let standing = self.standing(caller, request.operation.access()).await?;
         let caller = caller.clone();
         upstream::headers::refuse_unimplemented(request.operation, &headers)?;
         let ask = Ask {
@@ -305,24 +305,50 @@ impl Gateway {
         }
     }
 
-    /// The caller's tier and limits. While the store is away, reads go on with what is known without it.
-    async fn standing(&self, caller: &Caller, access: Access) -> Result<Arc<Standing>> {
+    /// Authenticates the caller, unless its address keeps failing at it.
+    fn let_in(
+        &self,
+        head: Head<'_>,
+        peer: Peer,
+        now: SystemTime,
+        record: &mut Record,
+    ) -> Result<VerifiedPayload> {
+        let presented = presented(head);
+        let key = presented.as_ref().ok().map(|presented| presented.credential.access_key_id);
+        self.admit.check_peer(peer.ip, key)?;
+        match presented.and_then(|presented| self.authenticator.authenticate(head, &presented, now)) {
+            Ok((caller, payload)) => {
+                if let Some(key) = key {
+                    self.admit.peer_succeeded(peer.ip, key);
+                }
+                record.caller = Some(caller);
+                Ok(payload)
+            }
+            Err(error) => {
+                self.admit.peer_failed(peer.ip, key);
+                self.instruments.metrics.auth_failure(error.code);
+                Err(error)
+            }
+        }
+    }
+
+    /// The caller's tier and limits, and a place for the request within them. While the store is away, reads go on
+    /// with what is known without it.
+    async fn standing(&self, record: &mut Record, access: Access) -> Result<Arc<Standing>> {
+        let caller = record.caller.as_ref().expect("who was let in is known");
         let standing = match self.tiers.of(&caller.user).await {
             Ok(standing) => standing,
             Err(_) if access != Access::Write => Arc::new(self.tiers.rules().standing(&caller.user, None)),
             Err(unavailable) => return Err(unavailable.into()),
         };
-        if standing.enabled { Ok(standing) } else { Err(Code::InvalidAccessKeyId.into()) }
-    }
-
-    /// More requests than the gateway is set to carry are turned away at once, at the price of a head.
-    fn check_load(&self) -> Result<()> {
-        let in_flight = usize::try_from(self.instruments.metrics.in_flight_requests.get()).unwrap_or(0);
-        if in_flight > self.max_in_flight {
-            self.instruments.metrics.throttled(Throttle::InFlight);
-            return Err(Error::new(Code::SlowDown).retry_after(Duration::from_secs(1)));
+        if !standing.enabled {
+            return Err(Code::InvalidAccessKeyId.into());
         }
-        Ok(())
+        if let Some(permit) = &mut record.permit {
+            self.admit.admit(permit, &caller.user, &standing.limits)?;
+        }
+        record.download_pacer = self.admit.download_pacer(&caller.user, &standing.limits);
+        Ok(standing)
     }
 
     /// The bucket that a virtual-hosted `Host` names: `<bucket>.<virtual_host_suffix>`.
@@ -471,7 +497,8 @@ fn respond(
                 Stream::Upstream(_) => stream_idle,
                 Stream::Trickle(_) => keep_alive::SILENCE,
             };
-            Download::stream(stream, idle, record)
+            let pacer = std::mem::take(&mut record.download_pacer);
+            Download::stream(stream, idle, record).paced(pacer)
         }
     };
     let mut response = Response::new(body);

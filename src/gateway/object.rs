@@ -139,7 +139,9 @@ impl Gateway {
             return answered;
         }
         let gate = if plan.length() > ASK_FIRST_ABOVE { GateState::Closed } else { GateState::Open };
+        let pacer = self.admit.upload_pacer(&ask.caller.user, &ask.standing.limits);
         let (stream, handle) = upload(body.take(), plan, self.body_idle_timeout, gate);
+        let stream = stream.paced(pacer);
         record.upload = Some(handle.clone());
         let gone = CancellationToken::new();
         let _client = gone.clone().drop_guard();
