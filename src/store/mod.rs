@@ -91,8 +91,8 @@ impl Store {
         either!(self, store => store.expired(now).await)
     }
 
-    /// Leases that nobody can hold any more, because this process has just taken the store over: all of them for
-    /// the embedded store, none for a shared one, whose leases expire.
+    /// Leases that nobody can hold any more, because this process has just taken the store over: for the embedded
+    /// store all that the file had when it was opened, told once; none for a shared one, whose leases expire.
     pub async fn orphaned(&self) -> Result<Vec<(UserId, LeaseId)>> {
         either!(self, store => store.orphaned().await)
     }

@@ -36,7 +36,6 @@ impl Place {
     }
 }
 
-#[expect(clippy::unused_async, reason = "others have a server to start")]
 pub(crate) async fn embedded() -> Place {
     let folder = tempfile::tempdir().unwrap();
     let path: PathBuf = folder.path().join("state.redb");

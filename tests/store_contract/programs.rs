@@ -95,11 +95,13 @@ struct Bucket {
     uploads: BTreeMap<u64, (u64, BTreeMap<u16, u64>)>,
 }
 
+type Parts = Vec<(u16, u64)>;
+
 /// A recount on its way: its number, and the pages that were fetched and not taken in yet.
 struct Counting {
     number: u32,
     objects: Vec<(u64, u64)>,
-    uploads: Vec<(u64, u64, Vec<(u16, u64)>)>,
+    uploads: Vec<(u64, u64, Parts)>,
 }
 
 /// One user, twice.

@@ -9,6 +9,7 @@ use bucketwarden::types::Role;
 use crate::kit::{NOW, count, user};
 use crate::openers::Place;
 
+#[expect(clippy::option_option, reason = "as `UserChange` has it")]
 fn limit(name: &str, value: Option<Option<u64>>) -> UserChange {
     UserChange { limits: BTreeMap::from([(name.to_owned(), value)]), ..UserChange::default() }
 }
