@@ -11,8 +11,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
-use crate::config::Limit;
-
 /// How many gateways share the limits; each takes an equal share.
 #[derive(Clone, Debug)]
 pub struct Replicas(watch::Receiver<usize>);
@@ -42,7 +40,8 @@ pub struct Lane {
 }
 
 struct State {
-    limit: Limit,
+    /// Of all gateways together, in bytes per second; `None` is unlimited.
+    limit: Option<u64>,
     bucket: Bucket,
     /// In the order of their tickets.
     queue: VecDeque<Waiting>,
@@ -64,14 +63,15 @@ pub(super) enum Turn {
 }
 
 impl Lane {
-    pub fn new(limit: Limit, replicas: Replicas) -> Self {
-        let bucket = Bucket::new(limit.at().map_or(u64::MAX, |rate| replicas.share(rate)), Instant::now());
+    /// `limit` is what all gateways together may pass, in bytes per second; `None` is unlimited.
+    pub fn new(limit: Option<u64>, replicas: Replicas) -> Self {
+        let bucket = Bucket::new(limit.map_or(u64::MAX, |rate| replicas.share(rate)), Instant::now());
         let state = State { limit, bucket, queue: VecDeque::new(), next_ticket: 0 };
         Self { replicas, state: Mutex::new(state) }
     }
 
-    /// Sets what all gateways together may pass, also to the streams that are under way.
-    pub fn set_limit(&self, limit: Limit) {
+    /// Changes the limit, also of the streams that are under way.
+    pub fn set_limit(&self, limit: Option<u64>) {
         let mut state = self.state();
         if state.limit == limit {
             return;
@@ -136,14 +136,11 @@ impl Lane {
 
 impl State {
     fn take(&mut self, replicas: &Replicas, now: Instant) -> Result<u64, std::time::Duration> {
-        let rate = match self.limit {
-            Limit::Unlimited => u64::MAX,
-            Limit::At(rate) => replicas.share(rate),
-        };
+        let rate = self.limit.map_or(u64::MAX, |rate| replicas.share(rate));
         if self.bucket.rate() != rate {
             self.bucket.set_rate(rate, now);
         }
-        if self.limit == Limit::Unlimited { Ok(self.bucket.grant()) } else { self.bucket.take(now) }
+        if self.limit.is_none() { Ok(self.bucket.grant()) } else { self.bucket.take(now) }
     }
 
     /// Takes a place in the queue, or notes whom to wake there.

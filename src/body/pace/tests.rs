@@ -14,7 +14,6 @@ use crate::body::download::Download;
 use crate::body::kit::{IDLE, Script, Step, headers};
 use crate::body::plan::UploadPlan;
 use crate::body::upload::{GateState, upload};
-use crate::config::Limit;
 use crate::sigv4::Payload;
 
 const MIB: u64 = 1 << 20;
@@ -63,7 +62,7 @@ impl Drop for Flow {
 }
 
 fn lane(rate: u64) -> Arc<Lane> {
-    Arc::new(Lane::new(Limit::At(rate), Replicas::one()))
+    Arc::new(Lane::new(Some(rate), Replicas::one()))
 }
 
 fn assert_near(bytes: u64, expected: u64, percent: u64, what: &str) {
@@ -153,7 +152,7 @@ async fn who_leaves_the_queue_holds_nobody_up() {
 #[tokio::test(start_paused = true)]
 async fn a_new_limit_and_new_gateways_hold_for_streams_under_way() {
     let (live, receiver) = watch::channel(1);
-    let lane = Arc::new(Lane::new(Limit::At(MIB), Replicas::new(receiver)));
+    let lane = Arc::new(Lane::new(Some(MIB), Replicas::new(receiver)));
     let flows = [Flow::start(&lane, &[4096]), Flow::start(&lane, &[65_536])];
     let in_ten_seconds = async || {
         let total = || flows.iter().map(Flow::passed).sum::<u64>();
@@ -165,7 +164,7 @@ async fn a_new_limit_and_new_gateways_hold_for_streams_under_way() {
     live.send(4).unwrap();
     assert_near(in_ten_seconds().await, 10 * MIB / 4, 5, "one of four");
     live.send(1).unwrap();
-    lane.set_limit(Limit::At(3 * MIB));
+    lane.set_limit(Some(3 * MIB));
     assert_near(in_ten_seconds().await, 30 * MIB, 5, "more");
     assert!(!lane.is_idle());
 }
@@ -176,12 +175,12 @@ async fn a_lifted_limit_lets_everything_go() {
     let mut pacer = Pacer::new(Some(lane.clone()));
     for _ in 0..3 {
         assert!(pacer.hold(Bytes::from_static(&[0; 1000])).is_none());
-        lane.set_limit(Limit::Unlimited);
+        lane.set_limit(None);
         let piece = std::future::poll_fn(|cx| pacer.poll_held(cx)).await.unwrap();
         assert_eq!(piece.len(), 1000);
     }
     drop(pacer);
-    lane.set_limit(Limit::At(1000));
+    lane.set_limit(Some(1000));
     let flow = Flow::start(&lane, &[1000]);
     sleep(TEN_SECONDS).await;
     assert_near(flow.passed(), 10_000, 5, "limited again");

@@ -123,7 +123,7 @@ fn tiers_stand_on_the_shipped_default() {
     assert_eq!(config.tiers["lab"], lab);
     assert_eq!(
         bad("[tiers.Gold]\nburst = 0\nmax_storage = -1\nupload_rate = \"fast\"\n"),
-        ["tiers.Gold", "tiers.Gold.burst", "tiers.Gold.max_storage", "tiers.Gold.upload_rate"]
+        ["tiers.Gold", "tiers.Gold.max_storage", "tiers.Gold.burst", "tiers.Gold.upload_rate"]
     );
 }
 
