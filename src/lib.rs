@@ -46,6 +46,9 @@
 //! | who may do what | [`access`] |
 //! | which headers cross | [`upstream::headers`] |
 //! | what an upstream's error becomes | `upstream::errors` |
+//! | a user's tier and limits | `admit::tiers` |
+//! | what a refused upload is told | `admit::refusal` |
+//! | the calls of `/api/v1`, of the admin API | [`api`], `admin::routes` |
 //! | page tokens and upload ids | `gateway::token` |
 //! | limits on load: concurrency, rates, bandwidth | [`admit`], [`body::pace`] |
 //! | time limits of clients, of the upstream | `server::connection`, `upstream::watch` |

@@ -70,7 +70,6 @@ fn the_example_is_warned_of_what_it_names_and_is_not_built() {
     let loaded = Config::from_toml(EXAMPLE, folder().path()).expect("it loads");
     let expected = [
         "server.proxy_protocol",
-        "admin.token",
         "[auth.sts]",
         "[tiers.*]",
         "[quota]",

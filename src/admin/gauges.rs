@@ -35,7 +35,7 @@ pub async fn run(
     }
 }
 
-async fn walk(store: &Store, tiers: &Tiers, per_user_top: usize) -> store::Result<Usage> {
+pub(super) async fn walk(store: &Store, tiers: &Tiers, per_user_top: usize) -> store::Result<Usage> {
     let mut sums = Sums::new(tiers, per_user_top);
     let mut after = None;
     loop {

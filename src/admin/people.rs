@@ -52,7 +52,7 @@ impl Wanted {
 
 pub(super) async fn page(store: &Store, rules: &Rules, wanted: &Wanted) -> store::Result<Page> {
     let stored = store.users(wanted.after.as_ref()).await?;
-    Ok(merge(stored, rules.managed_users(), wanted))
+    Ok(merge(&stored, rules.managed_users(), wanted))
 }
 
 /// The first page, or the one after.
@@ -60,7 +60,7 @@ pub(super) async fn whole_page(store: &Store, rules: &Rules, after: Option<UserI
     page(store, rules, &Wanted { limit: PAGE, after }).await
 }
 
-fn merge<'a>(stored: Vec<UserId>, managed: impl Iterator<Item = &'a UserId>, wanted: &Wanted) -> Page {
+fn merge<'a>(stored: &[UserId], managed: impl Iterator<Item = &'a UserId>, wanted: &Wanted) -> Page {
     // Beyond a full page of the store there may be more of its users, to stand between those of the file.
     let end = if stored.len() < PAGE { None } else { stored.last().cloned() };
     let in_reach = |user: &&UserId| {
@@ -93,7 +93,7 @@ mod tests {
                 .into_iter()
                 .filter(|user| after.as_ref().is_none_or(|after| user > after))
                 .collect();
-            let page = merge(stored, managed.iter(), &Wanted { limit: 2, after });
+            let page = merge(&stored, managed.iter(), &Wanted { limit: 2, after });
             assert!(page.users.len() <= 2);
             seen.extend(page.users);
             after = page.next;
@@ -108,10 +108,10 @@ mod tests {
     fn users_of_the_file_wait_for_the_page_they_belong_to() {
         let stored: Vec<_> = (0..PAGE).map(|n| id(&format!("u{n:04}"))).collect();
         let managed = ids(&["a", "z"]);
-        let page = merge(stored, managed.iter(), &Wanted { limit: PAGE, after: None });
+        let page = merge(&stored, managed.iter(), &Wanted { limit: PAGE, after: None });
         assert_eq!((page.users.len(), page.users.first()), (PAGE, Some(&id("a"))));
         assert_eq!(page.next, Some(id("u0998")));
-        let page = merge(ids(&["u0999"]), managed.iter(), &Wanted { limit: PAGE, after: Some(id("u0998")) });
+        let page = merge(&ids(&["u0999"]), managed.iter(), &Wanted { limit: PAGE, after: Some(id("u0998")) });
         assert_eq!(page, Page { users: ids(&["u0999", "z"]), next: None });
     }
 

@@ -62,7 +62,7 @@ pub(super) fn needs(path: &str) -> Needs {
 pub(super) fn find<'a>(method: &Method, path: &'a str) -> Result<(Route, Option<&'a str>)> {
     let mut allowed = Vec::new();
     for entry in ROUTES {
-        let Some(segment) = captured(entry.path, path) else { continue };
+        let Captured::Yes(segment) = captured(entry.path, path) else { continue };
         if entry.method == *method || (*method == Method::HEAD && entry.method == Method::GET) {
             return Ok((entry.route, segment));
         }
@@ -77,13 +77,22 @@ pub(super) fn find<'a>(method: &Method, path: &'a str) -> Result<(Route, Option<
     Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, text).header(header::ALLOW, allow))
 }
 
-/// Whether a path is that of a pattern, and the segment that stands for `{…}`.
-fn captured<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
-    let Some((fixed, _)) = pattern.split_once('{') else {
-        return (pattern == path).then_some(None);
-    };
-    let segment = path.strip_prefix(fixed)?;
-    (!segment.is_empty() && !segment.contains('/')).then_some(Some(segment))
+enum Captured<'a> {
+    /// With the segment that stands for `{…}`.
+    Yes(Option<&'a str>),
+    No,
+}
+
+/// Whether a path is that of a pattern.
+fn captured<'a>(pattern: &str, path: &'a str) -> Captured<'a> {
+    match pattern.split_once('{') {
+        None if pattern == path => Captured::Yes(None),
+        None => Captured::No,
+        Some((fixed, _)) => match path.strip_prefix(fixed) {
+            Some(segment) if !segment.is_empty() && !segment.contains('/') => Captured::Yes(Some(segment)),
+            Some(_) | None => Captured::No,
+        },
+    }
 }
 
 /// The user that a path names. No legal id needs an escape in a path.

@@ -424,6 +424,19 @@ async fn lines_outlast_the_age_of_a_connection() {
 }
 
 #[tokio::test]
+async fn gauges_are_the_sums_over_all_users() {
+    let door = Door::open(Some(TOKEN)).await;
+    door.account("alice", 950).await;
+    door.put("alice", &json!({"limits": {"max_storage": 1000}})).await;
+    door.account("gone", 50).await;
+    let usage = gauges::walk(&door.admin.store, &door.admin.tiers, 1).await.expect("a store");
+    let default = crate::metrics::TierUsage { users: 2, used: 1000, near_limit: 1 };
+    let premium = crate::metrics::TierUsage { users: 1, used: 0, near_limit: 0 };
+    assert_eq!((usage.by_tier["default"], usage.by_tier["premium"]), (default, premium));
+    assert_eq!(usage.fullest, [("alice".to_owned(), 950)]);
+}
+
+#[tokio::test]
 async fn readiness_names_the_store() {
     let door = Door::open(None).await;
     let ready = async || whole(door.send(&Method::GET, "/readyz", None, "").await).await;

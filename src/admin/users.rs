@@ -19,7 +19,7 @@ use crate::store::{UserChange, UserRecord};
 use crate::types::{Role, UserId};
 
 #[derive(Serialize)]
-struct User {
+struct Shown {
     user_id: String,
     tier: String,
     role: Role,
@@ -30,7 +30,7 @@ struct User {
     created_at: Option<String>,
 }
 
-impl User {
+impl Shown {
     fn new(user: &UserId, rules: &Rules, record: Option<&UserRecord>) -> Self {
         let standing = rules.standing(user, record);
         Self {
@@ -53,7 +53,7 @@ pub(super) async fn list(admin: &Admin, query: Option<&str>) -> Result {
     let wanted = Wanted::parse(query)?;
     let rules = admin.tiers.rules();
     let page = people::page(&admin.store, rules, &wanted).await?;
-    let users: Vec<Option<User>> = stream::iter(page.users)
+    let users: Vec<Option<Shown>> = stream::iter(page.users)
         .map(|user| async move {
             let record = admin.store.user(&user).await?;
             Ok::<_, Problem>(is_user(rules, &user, record.as_ref()))
@@ -61,7 +61,7 @@ pub(super) async fn list(admin: &Admin, query: Option<&str>) -> Result {
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
-    let users: Vec<User> = users.into_iter().flatten().collect();
+    let users: Vec<Shown> = users.into_iter().flatten().collect();
     Ok(answer::json(
         StatusCode::OK,
         &json!({ "users": users, "next": page.next.as_ref().map(UserId::as_str) }),
@@ -69,8 +69,8 @@ pub(super) async fn list(admin: &Admin, query: Option<&str>) -> Result {
 }
 
 /// An account alone is no user: it outlives one who was removed.
-fn is_user(rules: &Rules, user: &UserId, record: Option<&UserRecord>) -> Option<User> {
-    (record.is_some() || rules.managed(user).is_some()).then(|| User::new(user, rules, record))
+fn is_user(rules: &Rules, user: &UserId, record: Option<&UserRecord>) -> Option<Shown> {
+    (record.is_some() || rules.managed(user).is_some()).then(|| Shown::new(user, rules, record))
 }
 
 pub(super) async fn get(admin: &Admin, user: &UserId) -> Result {
@@ -91,7 +91,7 @@ pub(super) async fn put(admin: &Admin, user: &UserId, document: &[u8]) -> Result
     let (record, is_new) = changed?;
     tracing::info!(%user, ?change, "a user was changed by the admin API");
     let status = if is_new && rules.managed(user).is_none() { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(answer::json(status, &User::new(user, rules, Some(&record))))
+    Ok(answer::json(status, &Shown::new(user, rules, Some(&record))))
 }
 
 pub(super) async fn delete(admin: &Admin, user: &UserId) -> Result<Answer> {

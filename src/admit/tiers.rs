@@ -151,7 +151,10 @@ impl Standings {
         let standing = pending.get_or_try_init(async || match ask().await {
             Ok(standing) => {
                 let standing = Arc::new(standing);
-                self.last.insert(user.clone(), standing.clone());
+                // Not if the user was changed while this was being asked for.
+                if self.fresh.get(user).is_some_and(|current| Arc::ptr_eq(&current, &pending)) {
+                    self.last.insert(user.clone(), standing.clone());
+                }
                 Ok(standing)
             }
             Err(unavailable) => self.last.get(user).ok_or(unavailable),
@@ -159,9 +162,11 @@ impl Standings {
         standing.await.cloned()
     }
 
-    /// Also what is being asked for just now: its answer goes to those who wait for it, and to nobody else.
+    /// Also what is being asked for just now: its answer goes to those who wait for it, and to nobody else. And
+    /// what was true before a change is not true while the store is away: a user disabled stays out.
     fn forget(&self, user: &UserId) {
         self.fresh.invalidate(user);
+        self.last.invalidate(user);
     }
 }
 
@@ -244,9 +249,24 @@ mod tests {
     #[tokio::test]
     async fn what_was_known_stays_true_while_the_store_is_away() {
         let (cache, rules, user) = (Standings::new(FRESH), rules(), id("alice"));
-        assert_eq!(cache.get(&user, async || Err(Unavailable)).await, Err(Unavailable));
+        let away = async || cache.get(&user, async || Err(Unavailable)).await;
+        assert_eq!(away().await, Err(Unavailable));
         let known = cache.get(&user, async || Ok(rules.standing(&user, Some(&record("gold"))))).await;
+        // As time does.
+        cache.fresh.invalidate(&user);
+        assert_eq!(away().await, known);
         cache.forget(&user);
-        assert_eq!(cache.get(&user, async || Err(Unavailable)).await, known);
+        assert_eq!(away().await, Err(Unavailable), "what was changed is not what it was");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_a_change_overtook_is_not_kept() {
+        let (cache, rules, user) = (Standings::new(FRESH), rules(), id("alice"));
+        let overtaken = cache.get(&user, async || {
+            cache.forget(&user);
+            Ok(rules.standing(&user, None))
+        });
+        overtaken.await.expect("an answer to the one who asked");
+        assert_eq!(cache.get(&user, async || Err(Unavailable)).await, Err(Unavailable));
     }
 }

@@ -138,12 +138,12 @@ mod tests {
     use crate::config::{Limit, Tier};
     use crate::types::Role;
 
-    fn standing(limits: Tier) -> Standing {
-        let limits = UserLimits::new(&limits, &BTreeMap::new());
+    fn standing(limits: &Tier) -> Standing {
+        let limits = UserLimits::new(limits, &BTreeMap::new());
         Standing { tier: "default".into(), role: Role::User, enabled: true, limits }
     }
 
-    fn document(limits: Tier, account: &Account) -> String {
+    fn document(limits: &Tier, account: &Account) -> String {
         let user = UserId::parse("123e4567-e89b-12d3-a456-426614174000").expect("an id");
         serde_json::to_string(&Quota::new(&user, &standing(limits), account)).expect("a document")
     }
@@ -152,7 +152,7 @@ mod tests {
     fn the_document_is_the_contracts() {
         let account = Account { used: 52_428_800_000, hour: 12, day: 87, ..Account::default() };
         assert_eq!(
-            document(Tier::shipped_default(), &account),
+            document(&Tier::shipped_default(), &account),
             "{\"user_id\":\"123e4567-e89b-12d3-a456-426614174000\",\"tier\":\"default\",\
              \"storage\":{\"used_bytes\":52428800000,\"reserved_bytes\":0,\"limit_bytes\":107374182400,\"used_pct\":48.8},\
              \"file_size\":{\"max_bytes\":10737418240},\
@@ -170,7 +170,7 @@ mod tests {
             ..Tier::shipped_default()
         };
         assert_eq!(
-            document(limits, &Account { used: 1, reserved: 2, ..Account::default() }),
+            document(&limits, &Account { used: 1, reserved: 2, ..Account::default() }),
             "{\"user_id\":\"123e4567-e89b-12d3-a456-426614174000\",\"tier\":\"default\",\
              \"storage\":{\"used_bytes\":1,\"reserved_bytes\":2,\"limit_bytes\":null,\"used_pct\":null},\
              \"file_size\":{\"max_bytes\":null},\

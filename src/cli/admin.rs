@@ -28,12 +28,12 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_DOCUMENT: usize = 16 << 20;
 /// Users of one page.
 const PAGE: usize = 1000;
+const ADMIN_URL_HELP: &str = "The gateway's admin listener; the token comes from BUCKETWARDEN_ADMIN_TOKEN";
 const TOKEN: &str = "BUCKETWARDEN_ADMIN_TOKEN";
 
 #[derive(Args)]
 pub(super) struct Gateway {
-    /// The gateway's admin listener; the token comes from BUCKETWARDEN_ADMIN_TOKEN
-    #[arg(long, env = "BUCKETWARDEN_ADMIN_URL", default_value = "http://127.0.0.1:9090")]
+    #[arg(long, env = "BUCKETWARDEN_ADMIN_URL", default_value = "http://127.0.0.1:9090", help = ADMIN_URL_HELP)]
     admin_url: String,
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::admin::{Gateway, user_path};
-use super::table::{size, table};
+use super::table::{pretty, size, table};
 use super::{Failure, runtime};
 use crate::api::quota::Quota;
 
@@ -19,23 +19,17 @@ pub(super) struct Arguments {
     gateway: Gateway,
 }
 
+const QUOTA: &str = "/api/v1/admin/quota";
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let api = arguments.gateway.connect()?;
     let text = runtime()?.block_on(async {
-        Ok::<_, anyhow::Error>(match &arguments.user {
-            Some(user) => {
-                let quota: Quota = api.get(&user_path("/api/v1/admin/quota", user)?).await?;
-                if arguments.json { serde_json::to_string_pretty(&quota)? + "\n" } else { rows(&[quota]) }
-            }
-            None => {
-                let quotas: Vec<Quota> = api.list("/api/v1/admin/quota").await?;
-                if arguments.json {
-                    serde_json::to_string_pretty(&json!({ "users": quotas }))? + "\n"
-                } else {
-                    rows(&quotas)
-                }
-            }
-        })
+        if let Some(user) = &arguments.user {
+            let quota: Quota = api.get(&user_path(QUOTA, user)?).await?;
+            return if arguments.json { pretty(&quota) } else { Ok(rows(&[quota])) };
+        }
+        let quotas: Vec<Quota> = api.list(QUOTA).await?;
+        if arguments.json { pretty(&json!({ "users": quotas })) } else { Ok(rows(&quotas)) }
     })?;
     print!("{text}");
     Ok(())

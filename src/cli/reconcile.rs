@@ -1,13 +1,14 @@
 //! `bucketwarden reconcile`: recounts users from the bucket, and shows how it goes: a bar on a terminal, one line
 //! per user otherwise. Fails if any user could not be recounted.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write};
 
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use clap::Args;
 use http::Method;
+use http_body::Body;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use serde_json::json;
 
 use super::admin::Gateway;
@@ -32,7 +33,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let who = if arguments.all { json!({ "all": true }) } else { json!({ "users": arguments.users }) };
     runtime()?.block_on(async {
         let answer = api.send(Method::POST, "/api/v1/admin/reconcile", Some(&who)).await?;
-        show(answer.into_body(), std::io::stdout().is_terminal()).await
+        let mut out = std::io::stdout();
+        let bar = out.is_terminal();
+        show(answer.into_body(), bar, &mut out).await
     })?;
     Ok(())
 }
@@ -45,20 +48,27 @@ struct Seen {
     of: u64,
 }
 
-async fn show(mut body: Incoming, bar: bool) -> anyhow::Result<()> {
+async fn show<B>(mut body: B, bar: bool, out: &mut impl Write) -> anyhow::Result<()>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<anyhow::Error>,
+{
     let (mut seen, mut waiting) = (Seen::default(), Vec::new());
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.context("the gateway's answer broke off")?.into_data() else { continue };
+        let Ok(data) = frame.map_err(Into::into).context("the gateway's answer broke off")?.into_data()
+        else {
+            continue;
+        };
         waiting.extend_from_slice(&data);
         while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = waiting.drain(..=end).collect();
             let line: Line = serde_json::from_slice(&line).context("a line that is none that is known")?;
-            print!("{}", seen.take(&line, bar));
-            std::io::stdout().flush().context("standard output")?;
+            write!(out, "{}", seen.take(&line, bar)).context("standard output")?;
+            out.flush().context("standard output")?;
         }
     }
     if bar {
-        println!("{CLEAR}{} of {} users recounted", seen.done, seen.of);
+        writeln!(out, "{CLEAR}{} of {} users recounted", seen.done, seen.of).context("standard output")?;
     }
     if seen.failed > 0 {
         bail!("{} of {} users could not be recounted", seen.failed, seen.of);
@@ -135,6 +145,26 @@ mod tests {
         let told = seen.take(&line("c", Event::Failed { error: "why".into() }), false);
         assert_eq!(told, "c: failed: why\n");
         assert_eq!((seen.done, seen.failed, seen.of), (2, 1, 2));
+    }
+
+    #[tokio::test]
+    async fn it_fails_if_anybody_was_not_recounted() {
+        let text = |lines: &[Line]| -> String {
+            lines.iter().map(|line| serde_json::to_string(line).expect("a line") + "\n").collect()
+        };
+        let show = async |lines: &[Line]| {
+            let mut out = Vec::new();
+            let shown = show(http_body_util::Full::<Bytes>::from(text(lines)), false, &mut out).await;
+            (shown.map_err(|error| error.to_string()), String::from_utf8(out).expect("text"))
+        };
+        let (shown, out) = show(&[line("a", done(0, 0)), line("b", done(0, 0))]).await;
+        assert_eq!((shown, out.lines().count()), (Ok(()), 2));
+        let (shown, out) =
+            show(&[line("a", Event::Failed { error: "why".into() }), line("b", done(0, 0))]).await;
+        assert_eq!(shown, Err("1 of 2 users could not be recounted".to_owned()));
+        assert!(out.contains("a: failed: why\n") && out.contains("b: 3 objects"), "{out}");
+        let (shown, _) = show(&[line("a", done(0, 0))]).await;
+        assert_eq!(shown, Err("the gateway stopped after 1 of 2 users".to_owned()));
     }
 
     #[test]

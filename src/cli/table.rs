@@ -1,4 +1,6 @@
-//! Tables and sizes for people.
+//! What commands print: tables and sizes for people, JSON for programs.
+
+use serde::Serialize;
 
 /// Columns as wide as their widest cell, two spaces between them; the first column is text, the others end
 /// where their column ends.
@@ -40,6 +42,10 @@ pub(super) fn size(bytes: u64) -> String {
     }
     let tenths = u128::from(bytes) * 10 / u128::from(factor);
     format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
+pub(super) fn pretty(document: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(document)? + "\n")
 }
 
 #[cfg(test)]

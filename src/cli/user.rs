@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::admin::{AdminApi, Gateway, Refused, user_path};
-use super::table::table;
+use super::table::{pretty, table};
 use super::{Failure, runtime};
 use crate::config::{Limit, LimitKey};
 
@@ -57,8 +57,7 @@ pub(super) struct Change {
     /// `user` or `service`
     #[arg(long)]
     role: Option<String>,
-    /// A limit of the user's own, as in [tiers]: max_storage=10GiB, uploads_per_day=unlimited
-    #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = limit)]
+    #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = limit, help = LIMIT_HELP)]
     limits: Vec<(String, Value)>,
     /// A limit that is to be the tier's again
     #[arg(long = "reset-limit", value_name = "NAME")]
@@ -68,7 +67,7 @@ pub(super) struct Change {
 }
 
 #[derive(Serialize, Deserialize)]
-struct User {
+struct Shown {
     user_id: String,
     tier: String,
     role: String,
@@ -77,6 +76,7 @@ struct User {
     created_at: Option<String>,
 }
 
+const LIMIT_HELP: &str = "A limit of the user's own, as in [tiers]: max_storage=10GiB, uploads_per_day=unlimited; any number of times";
 const USERS: &str = "/api/v1/admin/users";
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
@@ -95,12 +95,12 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 
 async fn told(api: &AdminApi, command: &Command) -> anyhow::Result<String> {
     let change = async |user: &str, document: Value| -> anyhow::Result<String> {
-        let user: User = api.ask(Method::PUT, &user_path(USERS, user)?, Some(&document)).await?;
+        let user: Shown = api.ask(Method::PUT, &user_path(USERS, user)?, Some(&document)).await?;
         Ok(rows(&[user]))
     };
     match command {
         Command::List { json, .. } => {
-            let users: Vec<User> = api.list(USERS).await?;
+            let users: Vec<Shown> = api.list(USERS).await?;
             Ok(if *json { pretty(&json!({ "users": users }))? } else { rows(&users) })
         }
         Command::Show { user, json, .. } => {
@@ -130,7 +130,7 @@ async fn told(api: &AdminApi, command: &Command) -> anyhow::Result<String> {
     }
 }
 
-async fn find(api: &AdminApi, user: &str) -> anyhow::Result<Option<User>> {
+async fn find(api: &AdminApi, user: &str) -> anyhow::Result<Option<Shown>> {
     match api.get(&user_path(USERS, user)?).await {
         Ok(user) => Ok(Some(user)),
         Err(error) => match error.downcast_ref::<Refused>() {
@@ -181,12 +181,8 @@ fn written(name: &str, value: &Value) -> String {
     }
 }
 
-fn pretty(document: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(document)? + "\n")
-}
-
-fn rows(users: &[User]) -> String {
-    let row = |user: &User| {
+fn rows(users: &[Shown]) -> String {
+    let row = |user: &Shown| {
         let limits: Vec<String> =
             user.limits.iter().map(|(name, value)| format!("{name}={}", written(name, value))).collect();
         let state = if user.enabled { "enabled" } else { "disabled" };
@@ -222,7 +218,7 @@ mod tests {
 
     #[test]
     fn own_limits_are_shown() {
-        let user = |limits: Value| User {
+        let user = |limits: Value| Shown {
             user_id: "alice".into(),
             tier: "default".into(),
             role: "user".into(),

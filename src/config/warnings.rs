@@ -22,7 +22,6 @@ impl Config {
             missing: "PROXY protocol headers are not read",
             path: "server.proxy_protocol",
         },
-        Unbuilt { key: "admin.token", missing: "there is no admin API", path: "admin.token" },
         Unbuilt {
             key: "[upstream.previous]",
             missing: "the previous upstream key is not tried",
