@@ -33,6 +33,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
 const ALONE: &[(&str, &[&str], &str)] = &[
     ("SystemTime::now", &["lib.rs"], "time is passed in; the wall clock is read by `crate::now` alone"),
     ("redb::", &["dev_store", "store"], "only stores talk to disk"),
+    ("redis::", &["store"], "only stores talk to Redis"),
     ("UpstreamKey::mapped", &["keymap.rs", "types.rs"], "only keymap makes real keys"),
     ("IntCounter::new", &["metrics.rs", "metrics"], "metrics are made in one place"),
     (".collect().await", &[], "a body is never held whole"),

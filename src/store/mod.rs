@@ -13,13 +13,13 @@ use std::time::Duration;
 
 pub use users::{LimitName, UserChange, UserRecord};
 
+use self::redis::Redis;
 use crate::account::{Account, LeaseId, Millis, ObjectId, Reply, Step, Upload, UploadKey};
 use crate::config;
 use crate::error::{Code, Error};
 use crate::metrics::Metrics;
 use crate::types::UserId;
 use embedded::Embedded;
-use redis::Redis;
 
 /// The store does not answer, or not in time. Writes are refused then; reads go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -39,9 +39,13 @@ pub type Result<T, E = Unavailable> = std::result::Result<T, E>;
 /// Rows of one page of anything here.
 pub const PAGE: usize = 1000;
 
+/// Where a walk over a user's objects goes on; what it says is the store's own business.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor([u8; 16]);
+
 pub enum Store {
     Embedded(Embedded),
-    Redis(Redis),
+    Redis(Arc<Redis>),
 }
 
 macro_rules! either {
@@ -106,8 +110,13 @@ impl Store {
         either!(self, store => store.uploads(user).await)
     }
 
-    /// Object rows of a user in any stable order, at most [`PAGE`] after the one given.
-    pub async fn objects(&self, user: &UserId, after: Option<ObjectId>) -> Result<Vec<ObjectId>> {
+    /// Object rows of a user: about [`PAGE`] of them, and where the next ones are, if there are more. Rows that stay
+    /// there all the while come at least once; a page may be empty, and a row may come twice.
+    pub async fn objects(
+        &self,
+        user: &UserId,
+        after: Option<Cursor>,
+    ) -> Result<(Vec<ObjectId>, Option<Cursor>)> {
         either!(self, store => store.objects(user, after).await)
     }
 

@@ -17,7 +17,9 @@ use bucketwarden::store::{Store, Unavailable};
 use bucketwarden::types::UserId;
 
 use crate::child;
-use crate::kit::{LEASE, NOW, account, bytes, count, lease, recount, settle, target, try_begin, user};
+use crate::kit::{
+    LEASE, NOW, account, bytes, count, lease, objects, recount, settle, target, try_begin, user,
+};
 use crate::openers::{Place, embedded};
 
 async fn open(path: &Path) -> anyhow::Result<Store> {
@@ -261,14 +263,7 @@ async fn no_answer_is_lost_to_kill_9() {
         let told = format!("round {round}, killed after {answers} answers");
         for name in USERS {
             let user = user(name);
-            let mut objects = BTreeSet::new();
-            loop {
-                let page = store.objects(&user, objects.last().copied()).await.unwrap();
-                if page.is_empty() {
-                    break;
-                }
-                objects.extend(page);
-            }
+            let objects: BTreeSet<_> = objects(&store, &user).await.into_iter().collect();
             for (_, id) in all_done.iter().filter(|(of, _)| *of == user) {
                 assert!(objects.contains(&target(*id).id), "{told}: {id} is gone");
             }
@@ -319,7 +314,7 @@ async fn child_on_a_full_disk() {
     for _ in 0..3 {
         assert_eq!(store.step(&alice, page(pages), NOW).await, Err(Unavailable));
         assert_eq!(account(&store, &alice).await.used, 1000 * pages);
-        assert_eq!(store.objects(&alice, None).await.unwrap().len(), 1000);
+        assert_eq!(store.objects(&alice, None).await.unwrap().0.len(), 1000);
     }
     say("full\n");
     std::io::stdin().lines().next().unwrap().unwrap();

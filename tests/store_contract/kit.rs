@@ -74,3 +74,16 @@ pub(crate) async fn write(store: &Store, user: &UserId, id: u64, write: Write, o
 pub(crate) async fn account(store: &Store, user: &UserId) -> Account {
     store.account(user).await.unwrap().unwrap_or_default()
 }
+
+/// Every object row of a user, once and in order.
+pub(crate) async fn objects(store: &Store, user: &UserId) -> Vec<ObjectId> {
+    let (mut all, mut cursor) = store.objects(user, None).await.unwrap();
+    while cursor.is_some() {
+        let (more, next) = store.objects(user, cursor).await.unwrap();
+        all.extend(more);
+        cursor = next;
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}

@@ -17,6 +17,8 @@ mod kit;
 mod memory;
 mod openers;
 mod programs;
+mod redis;
+mod server;
 mod users;
 
 macro_rules! checks {
@@ -49,5 +51,5 @@ macro_rules! contract {
 }
 
 mod contract {
-    contract!(embedded);
+    contract!(embedded, redis);
 }

@@ -8,6 +8,8 @@ use bucketwarden::config;
 use bucketwarden::metrics::Metrics;
 use bucketwarden::store::Store;
 
+use crate::server::Server;
+
 pub(crate) struct Place {
     pub(crate) state: config::State,
     /// What goes when the place does.
@@ -40,4 +42,9 @@ pub(crate) async fn embedded() -> Place {
     let folder = tempfile::tempdir().unwrap();
     let path: PathBuf = folder.path().join("state.redb");
     Place::new(config::State::Redb(path), folder)
+}
+
+pub(crate) async fn redis() -> Place {
+    let server = Server::start().await;
+    Place::new(server.state(), server)
 }

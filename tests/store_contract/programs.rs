@@ -298,7 +298,7 @@ impl World {
             self.recount(Recount::Upload { number, upload, begun_at: self.now, parts }).await;
         } else {
             self.recount(Recount::Listed { number }).await;
-            let objects = self.store.objects(&self.user, None).await.unwrap();
+            let objects = crate::kit::objects(&self.store, &self.user).await;
             self.recount(Recount::Forget { number, objects }).await;
             self.recount(Recount::ForgetUploads { number }).await;
             self.recount(Recount::End { number, life: self.store.life() }).await;
@@ -337,8 +337,7 @@ impl World {
         assert_eq!((account.reserved, account.open_uploads), (0, 0));
         assert_eq!(account.used, self.bucket.objects.values().sum::<u64>());
         assert_eq!(self.expired(Millis::MAX).await, []);
-        let mut objects = self.store.objects(&self.user, None).await.unwrap();
-        objects.sort_unstable();
+        let objects = crate::kit::objects(&self.store, &self.user).await;
         assert_eq!(objects, self.plain.objects.keys().copied().collect::<Vec<_>>());
         assert_eq!(self.store.uploads(&self.user).await.unwrap(), []);
     }

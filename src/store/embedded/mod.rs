@@ -19,7 +19,7 @@ use std::time::Duration;
 use redb::{ReadTransaction, ReadableDatabase as _, ReadableTable as _};
 
 use super::rows;
-use super::{PAGE, Result, UserChange, UserRecord};
+use super::{Cursor, PAGE, Result, UserChange, UserRecord};
 use crate::account::{Account, LeaseId, Millis, ObjectId, Reply, Step, Upload, UploadKey};
 use crate::metrics::{Metrics, StateOperation};
 use crate::types::UserId;
@@ -96,19 +96,27 @@ impl Embedded {
         .await
     }
 
-    pub async fn objects(&self, user: &UserId, after: Option<ObjectId>) -> Result<Vec<ObjectId>> {
+    pub async fn objects(
+        &self,
+        user: &UserId,
+        after: Option<Cursor>,
+    ) -> Result<(Vec<ObjectId>, Option<Cursor>)> {
         let user = user.clone();
-        self.read(StateOperation::Other, move |tx| {
-            let Some((number, _)) = account(tx, &user)? else { return Ok(Vec::new()) };
-            let first = match &after {
-                Some(id) => Bound::Excluded((number, &id.0)),
-                None => Bound::Included((number, &FIRST_ID)),
-            };
-            let objects = tx.open_table(OBJECTS)?;
-            let range = objects.range::<(u32, &[u8; 16])>((first, Bound::Included((number, &LAST_ID))))?;
-            range.take(PAGE).map(|row| Ok(ObjectId(*row?.0.value().1))).collect()
-        })
-        .await
+        let page: Vec<_> = self
+            .read(StateOperation::Other, move |tx| {
+                let Some((number, _)) = account(tx, &user)? else { return Ok(Vec::new()) };
+                let first = match &after {
+                    Some(Cursor(id)) => Bound::Excluded((number, id)),
+                    None => Bound::Included((number, &FIRST_ID)),
+                };
+                let objects = tx.open_table(OBJECTS)?;
+                let range =
+                    objects.range::<(u32, &[u8; 16])>((first, Bound::Included((number, &LAST_ID))))?;
+                range.take(PAGE).map(|row| Ok(ObjectId(*row?.0.value().1))).collect()
+            })
+            .await?;
+        let next = page.last().filter(|_| page.len() == PAGE).map(|ObjectId(id)| Cursor(*id));
+        Ok((page, next))
     }
 
     pub async fn account(&self, user: &UserId) -> Result<Option<Account>> {

@@ -1,0 +1,58 @@
+//! The names of what Redis holds. Of a user, all under one hash tag:
+//!
+//! | key | holds |
+//! |---|---|
+//! | `bw:{alice}` | a hash: `account` (JSON), `version`, `born` (the first version) |
+//! | `bw:{alice}:objects`, `:holds`, `:uploads`, `:leases` | hashes by id (16 bytes) |
+//! | `bw:{alice}:parts:<upload>` | a hash by part number (2 bytes) |
+//! | `bw:{alice}:expiry` | leases by expiry |
+//! | `bw:{alice}:hour`, `:day` | places in the windows by time, each `<milliseconds>:<uploads>` |
+//! | `bw:{alice}:by:<writer>` | the last version that this writer made, for some seconds |
+//!
+//! Of all: `bw:epoch`; `bw:users`, ids in order; `bw:records`, a hash of records (JSON) by user; `bw:active`, users
+//! by their last writes; `bw:replicas`, gateways by when they are taken for dead.
+
+use crate::account::UploadKey;
+use crate::types::UserId;
+
+pub(super) const USERS: &[u8] = b"bw:users";
+pub(super) const RECORDS: &[u8] = b"bw:records";
+pub(super) const ACTIVE: &[u8] = b"bw:active";
+pub(super) const REPLICAS: &[u8] = b"bw:replicas";
+
+/// One user's keys.
+pub(super) struct Keys {
+    pub(super) account: Vec<u8>,
+    pub(super) objects: Vec<u8>,
+    pub(super) holds: Vec<u8>,
+    pub(super) uploads: Vec<u8>,
+    pub(super) leases: Vec<u8>,
+    pub(super) expiry: Vec<u8>,
+    pub(super) hour: Vec<u8>,
+    pub(super) day: Vec<u8>,
+}
+
+impl Keys {
+    pub(super) fn of(user: &UserId) -> Self {
+        let key = |kind: &str| format!("bw:{{{user}}}{kind}").into_bytes();
+        Self {
+            account: key(""),
+            objects: key(":objects"),
+            holds: key(":holds"),
+            uploads: key(":uploads"),
+            leases: key(":leases"),
+            expiry: key(":expiry"),
+            hour: key(":hour"),
+            day: key(":day"),
+        }
+    }
+
+    pub(super) fn parts(&self, upload: &UploadKey) -> Vec<u8> {
+        [self.account.as_slice(), format!(":parts:{:032x}", u128::from_be_bytes(upload.0)).as_bytes()]
+            .concat()
+    }
+
+    pub(super) fn by(&self, writer: &str) -> Vec<u8> {
+        [self.account.as_slice(), b":by:", writer.as_bytes()].concat()
+    }
+}
