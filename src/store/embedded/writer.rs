@@ -101,10 +101,6 @@ impl Writer {
         work: impl FnOnce(&ReadTransaction) -> Result<T, Stop> + Send + 'static,
     ) -> Result<T> {
         let shared = Arc::clone(&self.shared);
-        if shared.db().is_none() {
-            // Nobody writes while the store is lost, so nobody else would try to open it.
-            self.write(|_| Ok(())).await?;
-        }
         let read = tokio::task::spawn_blocking(move || {
             let db = shared.db();
             let tx = db.as_ref().ok_or(redb::Error::DatabaseClosed).map_err(Stop::Storage)?.begin_read()?;
@@ -114,8 +110,8 @@ impl Writer {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(Stop::Row(error))) => Err(unusable(&error)),
             Ok(Err(Stop::Storage(error))) => {
-                tracing::error!(%error, "the state cannot be read");
-                // redb reads nothing any more; a commit that fails has the file opened again.
+                self.shared.set_up(Some(&error));
+                // redb reads nothing any more, until a commit has failed too and the file was opened again.
                 self.write(|_| Ok(())).await.and(Err(Unavailable))
             }
             Err(_) => Err(Unavailable),
