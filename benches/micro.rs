@@ -29,7 +29,7 @@ use bucketwarden::s3::uri::{self, PlusMeaning};
 use bucketwarden::s3::xml;
 use bucketwarden::sigv4::Payload;
 use bucketwarden::sigv4::chunk::ChunkSigner;
-use bucketwarden::sigv4::verify::Head;
+use bucketwarden::sigv4::verify::{Head, presented};
 use bucketwarden::types::{BucketName, ClientKey, Secret, UserId};
 use bucketwarden::upstream::headers;
 use bucketwarden::{access, sigv4};
@@ -182,7 +182,8 @@ fn verify(bencher: Bencher, request: &Request) {
     let authenticator = Authenticator::new(&config());
     let authenticate = || {
         let query = request.query();
-        authenticator.authenticate(request.head(&query), request.now)
+        let head = request.head(&query);
+        authenticator.authenticate(head, &presented(head).unwrap(), request.now)
     };
     authenticate().unwrap();
     bencher.bench_local(authenticate);
@@ -242,7 +243,9 @@ fn upstream_head(
 ) -> (Uri, HeaderMap) {
     let target = Target::parse(request.uri.path(), None).unwrap();
     let parsed = operation::Request::new(&request.method, target, request.query(), false).unwrap();
-    let (caller, _payload) = authenticator.authenticate(request.head(&parsed.query), request.now).unwrap();
+    let head = request.head(&parsed.query);
+    let (caller, _payload) =
+        authenticator.authenticate(head, &presented(head).unwrap(), request.now).unwrap();
     let grant = access::authorise(&caller, parsed.operation, bucket).unwrap();
     let upstream = grant.target(parsed.key()).unwrap();
     let mut path = "/platform-storage/".to_owned();

@@ -88,11 +88,18 @@ impl Bound {
             token: config.admin.token.clone(),
         });
         let (live, replicas) = watch::channel(1);
-        let admit = Admit::new(config.server.max_in_flight, &Replicas::new(replicas), &metrics);
+        let admission = Admit::new(config.server.max_in_flight, &Replicas::new(replicas), &metrics);
         let api =
             Api::new(store.clone(), tiers.clone(), Arc::new(ledger.clone()), config.quota.refusal_status);
-        let gateway =
-            gateway::Gateway::new(config, instruments, upstream, ledger.clone(), tiers, admit, Arc::new(api));
+        let gateway = gateway::Gateway::new(
+            config,
+            instruments,
+            upstream,
+            ledger.clone(),
+            tiers,
+            admission,
+            Arc::new(api),
+        );
         let gateway = Arc::new(gateway);
         let (tls, reloader) = match &config.server.tls {
             None => (None, None),

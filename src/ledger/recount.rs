@@ -60,12 +60,12 @@ impl Ledger {
         self.took(&mut counted, user, Recount::Listed { number }).await?;
         let mut after = None;
         loop {
-            let objects = self.store().objects(user, after).await?;
-            let Some(last) = objects.last().copied() else {
-                break;
-            };
+            let (objects, next) = self.store().objects(user, after).await?;
             self.took(&mut counted, user, Recount::Forget { number, objects }).await?;
-            after = Some(last);
+            after = next;
+            if after.is_none() {
+                break;
+            }
         }
         self.took(&mut counted, user, Recount::ForgetUploads { number }).await?;
         self.took(&mut counted, user, Recount::End { number, life: self.store().life() }).await?;

@@ -71,10 +71,10 @@ impl Ledger {
                 let due = millis(crate::now() - self.0.reconcile_every);
                 let counted = self.store().account(user).await?.filter(|account| account.counted);
                 // A user who was never counted is counted when they first write.
-                if counted.is_some_and(|account| account.counted_at <= due) {
-                    if let Err(error) = self.recount(user, |_| {}).await {
-                        tracing::warn!(%user, %error, "a user could not be recounted");
-                    }
+                if counted.is_some_and(|account| account.counted_at <= due)
+                    && let Err(error) = self.recount(user, |_| {}).await
+                {
+                    tracing::warn!(%user, %error, "a user could not be recounted");
                 }
             }
             match users.last() {
