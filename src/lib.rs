@@ -10,11 +10,15 @@
 //!    - **authenticate**, [`auth`] on [`sigv4::verify`]: a `Caller` and a `VerifiedPayload`;
 //!    - **authorise**, [`access`]: a `Grant`, which holds the caller's scope in the real bucket;
 //!    - **map**, [`keymap`]: an `UpstreamTarget`, the real key. This file alone adds and removes prefixes.
+//!    A caller who is known needs a place and a turn within their limits ([`admit`]); a write reserves in its user's
+//!    [`account`] what it may add ([`ledger`], kept by the [`store`]) before a byte of it is asked for.
 //! 3. The operation's family in `gateway` (`object`, `listing`, `copy`, `multipart`, `batch`, `local`) builds
 //!    the upstream call. A body is wrapped, never held: [`body::upload`] decodes it, checks it, and keeps its
 //!    last slice back until everything promised about it was found true.
 //! 4. [`upstream`] signs the call with the gateway's own key, sends it, retries what may be retried, and turns
 //!    refusals into errors that a client may see.
+//!    A write runs detached from its client to its settlement: what became of it is in the account, durably, before
+//!    the client hears of it.
 //! 5. Documents are written anew with virtual names ([`s3::xml`]), headers pass an allow-list
 //!    ([`upstream::headers`]), and the answer's body streams through [`body::download`].
 //!
@@ -28,11 +32,12 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 0 | [`types`], [`error`] |
-//! | 1 | [`s3`], [`sigv4`]: pure, no async, no I/O, no clock |
+//! | 1 | [`s3`], [`sigv4`], [`account`]: pure, no async, no I/O, no clock |
 //! | 2 | [`config`], [`tls`], [`metrics`], [`access_log`], [`body`], [`io`] |
+//! | 3 | [`store`]: alone talks to disk or Redis |
 //! | 4 | [`auth`], [`access`], [`keymap`], [`admit`] |
 //! | 5 | [`upstream`] |
-//! | 6 | [`gateway`] |
+//! | 6 | [`gateway`], [`ledger`] |
 //! | 7 | [`server`], [`api`], [`admin`], [`dev_store`] |
 //! | 8 | [`cli`], [`app`] |
 //!
@@ -46,6 +51,8 @@
 //! | who may do what | [`access`] |
 //! | which headers cross | [`upstream::headers`] |
 //! | what an upstream's error becomes | `upstream::errors` |
+//! | what a write does to its user's account | [`account`] |
+//! | recounts, expired leases, abandoned uploads | [`ledger`] |
 //! | a user's tier and limits | `admit::tiers` |
 //! | what a refused upload is told | `admit::refusal` |
 //! | the calls of `/api/v1`, of the admin API | [`api`], `admin::routes` |

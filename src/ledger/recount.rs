@@ -7,7 +7,8 @@ use super::Ledger;
 use crate::account::{Counted, Recount, Reply, Step};
 use crate::admit::quota::millis;
 use crate::error::{Code, Error, Result};
-use crate::types::{UpstreamKey, UserId};
+use crate::keymap;
+use crate::types::UserId;
 
 /// A recount that took no step for this long has died with its gateway.
 const STALE: Duration = Duration::from_mins(1);
@@ -93,7 +94,7 @@ impl Ledger {
                 Err(error) => return Err(error),
             };
             for upload in page.entries {
-                let key = UpstreamKey::mapped(upload.key);
+                let key = keymap::listed(upload.key);
                 let Some(parts) = self.0.inventory.parts(&key, &upload.upload_id, crate::now()).await? else {
                     continue;
                 };

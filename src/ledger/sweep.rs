@@ -7,8 +7,9 @@ use super::Ledger;
 use crate::account::{Found, LeaseId, Outcome, Settled, Write};
 use crate::admit::quota::{Admitted, millis};
 use crate::error::Result;
+use crate::keymap;
 use crate::store::PAGE;
-use crate::types::{UpstreamKey, UserId};
+use crate::types::UserId;
 
 /// Between two sweeps, at most.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -116,13 +117,13 @@ impl Ledger {
         }
         let mut found = Found::default();
         for (target, stamp) in due.objects {
-            let size = self.0.inventory.size(&UpstreamKey::mapped(target.key), crate::now()).await?;
+            let size = self.0.inventory.size(&keymap::listed(target.key), crate::now()).await?;
             found.objects.push((target.id, stamp, size));
         }
         if let Some(key) = due.upload {
             found.upload_is_gone = match self.store().upload(user, key).await? {
                 Some(row) if row.open => {
-                    let key = UpstreamKey::mapped(row.target.key);
+                    let key = keymap::listed(row.target.key);
                     self.0.inventory.parts(&key, &row.upload_id, crate::now()).await?.is_none()
                 }
                 Some(_) | None => true,
@@ -160,7 +161,7 @@ impl Ledger {
             else {
                 continue;
             };
-            let target = UpstreamKey::mapped(upload.target.key);
+            let target = keymap::listed(upload.target.key);
             let outcome = match self.0.inventory.abort(&target, &upload.upload_id, crate::now()).await {
                 Ok(_) => Outcome::Done,
                 Err(error) => {

@@ -38,7 +38,7 @@ pub struct World {
 pub struct Settings<'a> {
     pub server: &'a str,
     pub upstream: &'a str,
-    /// Of the tier that everyone is in; by default as shipped, but without end to the uploads of an hour or day.
+    /// Of the tier that everyone is in; by default as shipped, but without end to uploads and requests.
     pub limits: Option<&'a str>,
     pub quota: &'a str,
     /// Where the upstream is said to be, if not at the world's origin.
@@ -400,7 +400,10 @@ async fn count_nothing(ledger: &Ledger, user: &UserId) {
 
 fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
     let Settings { server, upstream: more, limits, quota, .. } = settings;
-    let limits = limits.unwrap_or("uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"");
+    let limits = limits.unwrap_or(
+        "uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"\n\
+         requests_per_second = \"unlimited\"\nmax_concurrent_requests = \"unlimited\"",
+    );
     let scheme = if settings.upstream_tls { "https" } else { "http" };
     let users: String = USERS
         .iter()
