@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::store::Unavailable;
+use crate::types::UserId;
 
 pub(super) type Answer = Response<Content>;
 pub(super) type Result<T = Answer, E = Problem> = std::result::Result<T, E>;
@@ -127,6 +128,17 @@ pub(super) fn no_content() -> Answer {
     let mut answer = Response::new(Content::Whole(None));
     *answer.status_mut() = StatusCode::NO_CONTENT;
     answer
+}
+
+/// A page of a list, and after whom the next one begins.
+#[derive(Serialize)]
+struct Page<'a, T> {
+    users: &'a [T],
+    next: Option<&'a str>,
+}
+
+pub(super) fn page<T: Serialize>(users: &[T], next: Option<&UserId>) -> Answer {
+    json(StatusCode::OK, &Page { users, next: next.map(UserId::as_str) })
 }
 
 /// One JSON document per line.

@@ -2,7 +2,6 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
-use serde_json::json;
 
 use super::answer::{self, Problem, Result};
 use super::people::{self, Wanted};
@@ -20,8 +19,7 @@ pub(super) async fn list(admin: &Admin, query: Option<&str>) -> Result {
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
-    let next = page.next.as_ref().map(UserId::as_str);
-    Ok(answer::json(StatusCode::OK, &json!({ "users": quotas, "next": next })))
+    Ok(answer::page(&quotas, page.next.as_ref()))
 }
 
 pub(super) async fn get(admin: &Admin, user: &UserId) -> Result {

@@ -5,7 +5,7 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -62,10 +62,7 @@ pub(super) async fn list(admin: &Admin, query: Option<&str>) -> Result {
         .try_collect()
         .await?;
     let users: Vec<Shown> = users.into_iter().flatten().collect();
-    Ok(answer::json(
-        StatusCode::OK,
-        &json!({ "users": users, "next": page.next.as_ref().map(UserId::as_str) }),
-    ))
+    Ok(answer::page(&users, page.next.as_ref()))
 }
 
 /// An account alone is no user: it outlives one who was removed.
