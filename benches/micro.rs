@@ -10,22 +10,26 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use bucketwarden::admit::{Admit, UserLimits};
 use bucketwarden::auth::Authenticator;
+use bucketwarden::body::pace::{Pacer, Replicas};
 use bucketwarden::body::plan::UploadPlan;
 use bucketwarden::body::upload::{GateState, upload};
 use bucketwarden::config::{self, Config, PrefixTemplate};
 use bucketwarden::error::{Code, Error};
 use bucketwarden::keymap::Scope;
+use bucketwarden::metrics::Metrics;
 use bucketwarden::s3::operation::{self, Operation, Target};
 use bucketwarden::s3::query::Query;
 use bucketwarden::s3::uri::{self, PlusMeaning};
 use bucketwarden::s3::xml;
 use bucketwarden::sigv4::Payload;
 use bucketwarden::sigv4::chunk::ChunkSigner;
-use bucketwarden::sigv4::verify::Head;
+use bucketwarden::sigv4::verify::{Head, presented};
 use bucketwarden::types::{BucketName, ClientKey, Secret, UserId};
 use bucketwarden::upstream::headers;
 use bucketwarden::{access, sigv4};
@@ -178,7 +182,8 @@ fn verify(bencher: Bencher, request: &Request) {
     let authenticator = Authenticator::new(&config());
     let authenticate = || {
         let query = request.query();
-        authenticator.authenticate(request.head(&query), request.now)
+        let head = request.head(&query);
+        authenticator.authenticate(head, &presented(head).unwrap(), request.now)
     };
     authenticate().unwrap();
     bencher.bench_local(authenticate);
@@ -238,7 +243,9 @@ fn upstream_head(
 ) -> (Uri, HeaderMap) {
     let target = Target::parse(request.uri.path(), None).unwrap();
     let parsed = operation::Request::new(&request.method, target, request.query(), false).unwrap();
-    let (caller, _payload) = authenticator.authenticate(request.head(&parsed.query), request.now).unwrap();
+    let head = request.head(&parsed.query);
+    let (caller, _payload) =
+        authenticator.authenticate(head, &presented(head).unwrap(), request.now).unwrap();
     let grant = access::authorise(&caller, parsed.operation, bucket).unwrap();
     let upstream = grant.target(parsed.key()).unwrap();
     let mut path = "/platform-storage/".to_owned();
@@ -247,6 +254,53 @@ fn upstream_head(
     headers.insert("host", HeaderValue::from_static(UPSTREAM_HOST));
     signer.sign("GET", &path, "", &mut headers, request.now);
     (path.parse().unwrap(), headers)
+}
+
+/// A user within wide limits, known from the request before.
+fn admit() -> (Admit, UserId, UserLimits) {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let admit = Admit::new(config::Limit::At(1024), &Replicas::one(), &metrics);
+    let most = Some(u64::from(u32::MAX));
+    let overrides = [("requests_per_second".to_owned(), most), ("burst".to_owned(), most)];
+    let limits = UserLimits::new(&config::Tier::shipped_default(), &overrides.into());
+    (admit, UserId::parse("5f0c2a7e-6f0f-4c39-9d5e-0d6a4b8f7c21").unwrap(), limits)
+}
+
+#[divan::bench]
+fn concurrency_permit(bencher: Bencher) {
+    let (admit, ..) = admit();
+    bencher.bench_local(|| admit.enter().unwrap());
+}
+
+/// Places among the user's requests, and the request rate.
+#[divan::bench]
+fn admit_known_user(bencher: Bencher) {
+    let (admit, user, limits) = admit();
+    let mut permit = admit.enter().unwrap();
+    bencher.bench_local(|| admit.admit(&mut permit, black_box(&user), &limits).unwrap());
+}
+
+#[divan::bench]
+fn check_peer(bencher: Bencher) {
+    let (admit, ..) = admit();
+    let (failing, other) = (std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv4Addr::BROADCAST.into());
+    admit.peer_failed(failing, Some(ACCESS_KEY));
+    bencher.bench_local(|| {
+        admit.check_peer(black_box(other), Some(ACCESS_KEY)).unwrap();
+        admit.peer_succeeded(black_box(other), ACCESS_KEY);
+    });
+}
+
+#[divan::bench]
+fn pace_poll_unlimited(bencher: Bencher) {
+    let (admit, user, limits) = admit();
+    let mut pacer: Pacer = admit.download_pacer(&user, &limits);
+    let mut context = Context::from_waker(futures_util::task::noop_waker_ref());
+    let read = Bytes::from(vec![0; 64 * 1024]);
+    bencher.bench_local(|| {
+        assert!(pacer.poll_held(&mut context).is_ready());
+        pacer.hold(black_box(read.clone()))
+    });
 }
 
 /// A body that comes in reads of 64 KiB, each ready at once.

@@ -7,20 +7,31 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::AccessLog;
-use crate::admin::{self, Phase, Readiness};
+use crate::admin::{self, Admin, Phase, Readiness};
+use crate::admit::Admit;
+use crate::admit::quota::{Ids, Quota, millis};
+use crate::admit::tiers::Tiers;
+use crate::api::Api;
+use crate::body::pace::Replicas;
 use crate::config::Config;
 use crate::gateway::{self, Instruments};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::server::{Draining, Server};
+use crate::store::Store;
 use crate::tls::{self, Reload, Reloader};
+use crate::upstream::Upstream;
 
 /// How long a draining gateway goes on accepting, so that whoever routes to it can notice.
 const NOTICE: Duration = Duration::from_secs(1);
+const GAUGES_EVERY: Duration = Duration::from_mins(1);
+/// A gateway that was not heard of three times is gone, and the others share its part of each limit.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
 const TLS_RELOAD_EVERY: Duration = Duration::from_secs(5);
 
 /// A gateway that is complete, its listeners bound, and has accepted nothing yet.
@@ -28,8 +39,12 @@ pub struct Bound {
     s3: TcpListener,
     admin: TcpListener,
     server: Server,
+    ledger: Ledger,
+    heart: Heart,
     reloader: Option<Reloader>,
     metrics: Arc<Metrics>,
+    back_door: Arc<Admin>,
+    per_user_top: usize,
     drain_timeout: Duration,
 }
 
@@ -39,6 +54,7 @@ pub struct Running {
     admin_addr: SocketAddr,
     readiness: Readiness,
     draining: Draining,
+    ledger: Ledger,
     drain_timeout: Duration,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
@@ -57,7 +73,34 @@ impl Bound {
     pub async fn new(config: &Config, access_log: AccessLog) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
         let instruments = Instruments::new(metrics.clone(), access_log);
-        let gateway = Arc::new(gateway::Gateway::new(config, instruments)?);
+        let store = Arc::new(Store::open(&config.state, metrics.clone()).await?);
+        let tiers = Arc::new(Tiers::new(config, store.clone()));
+        let upstream = Arc::new(Upstream::new(&config.upstream, metrics.clone())?);
+        let quota =
+            Quota::new(store.clone(), Ids::new(config.shared_secret()), config.quota.reservation_lease);
+        let ledger = Ledger::new(quota, upstream.clone(), config, metrics.clone());
+        let back_door = Arc::new(Admin {
+            metrics: metrics.clone(),
+            readiness: Readiness::default(),
+            store: store.clone(),
+            tiers: tiers.clone(),
+            reconciler: Arc::new(ledger.clone()),
+            token: config.admin.token.clone(),
+        });
+        let (live, replicas) = watch::channel(1);
+        let admission = Admit::new(config.server.max_in_flight, &Replicas::new(replicas), &metrics);
+        let api =
+            Api::new(store.clone(), tiers.clone(), Arc::new(ledger.clone()), config.quota.refusal_status);
+        let gateway = gateway::Gateway::new(
+            config,
+            instruments,
+            upstream,
+            ledger.clone(),
+            tiers,
+            admission,
+            Arc::new(api),
+        );
+        let gateway = Arc::new(gateway);
         let (tls, reloader) = match &config.server.tls {
             None => (None, None),
             Some(files) => {
@@ -68,7 +111,18 @@ impl Bound {
         let server = Server::new(&config.server, gateway, metrics.clone(), tls);
         let s3 = bind("server.listen", config.server.listen).await?;
         let admin = bind("admin.listen", config.admin.listen).await?;
-        Ok(Self { s3, admin, server, reloader, metrics, drain_timeout: config.server.drain_timeout })
+        Ok(Self {
+            s3,
+            admin,
+            server,
+            ledger,
+            heart: Heart { store, live },
+            reloader,
+            metrics,
+            back_door,
+            per_user_top: config.metrics.per_user_top,
+            drain_timeout: config.server.drain_timeout,
+        })
     }
 
     pub fn s3_addr(&self) -> anyhow::Result<SocketAddr> {
@@ -83,10 +137,20 @@ impl Bound {
     pub fn run(self) -> anyhow::Result<Running> {
         let (s3_addr, admin_addr) = (self.s3_addr()?, self.admin_addr()?);
         // Ready before the first probe is answered: both listeners are bound, so whoever connects is served.
-        let readiness = Readiness::default();
+        let readiness = self.back_door.readiness.clone();
         readiness.set(Phase::Ready);
-        let admin = admin::run(self.admin, self.metrics.clone(), readiness.clone());
-        let mut background = vec![AbortOnDrop(tokio::spawn(admin))];
+        let gauges = admin::run_gauges(
+            self.back_door.store.clone(),
+            self.back_door.tiers.clone(),
+            self.metrics.clone(),
+            self.per_user_top,
+            GAUGES_EVERY,
+        );
+        let admin = admin::run(self.admin, self.back_door);
+        let mut background = vec![AbortOnDrop(tokio::spawn(admin)), AbortOnDrop(tokio::spawn(gauges))];
+        background.push(AbortOnDrop(tokio::spawn(self.heart.beat_for_ever())));
+        let ledger = self.ledger;
+        background.push(AbortOnDrop(tokio::spawn(ledger.clone().sweep_for_ever())));
         if let Some(reloader) = self.reloader {
             background.push(AbortOnDrop(tokio::spawn(reload_certificate(reloader, self.metrics))));
         }
@@ -102,6 +166,7 @@ impl Bound {
             admin_addr,
             readiness,
             draining,
+            ledger,
             drain_timeout: self.drain_timeout,
             stop,
             server,
@@ -128,6 +193,10 @@ impl Running {
         self.admin_addr
     }
 
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Not ready any more; accepts a moment longer, closing each connection after its answer; lets streams
     /// finish until the drain timeout.
     pub async fn drain(self) {
@@ -139,6 +208,26 @@ impl Running {
             tracing::error!(%error, "the server ended badly");
         }
         drop(self.background);
+    }
+}
+
+/// Tells the other gateways of this one, and this one how many there are.
+struct Heart {
+    store: Arc<Store>,
+    live: watch::Sender<usize>,
+}
+
+impl Heart {
+    async fn beat_for_ever(self) {
+        let replica = uuid::Uuid::new_v4().to_string();
+        let mut tick = tokio::time::interval(BEAT_EVERY);
+        loop {
+            tick.tick().await;
+            // While the store is away, what it said last holds: the others are not gone for that.
+            if let Ok(live) = self.store.beat(&replica, millis(crate::now()), BEAT_EVERY * 3).await {
+                self.live.send_if_modified(|known| std::mem::replace(known, live) != live);
+            }
+        }
     }
 }
 

@@ -120,6 +120,10 @@ codes! {
     ReplicationConfigurationNotFoundError 404 Client "The replication configuration was not found";
     ServerSideEncryptionConfigurationNotFoundError 404 Client "The server side encryption configuration was not found";
 
+    // Limits of the caller; `quota.refusal_status` may give them another status
+    QuotaExceeded 403 Client "Upload denied: storage quota exceeded";
+    TooManyUploads 429 Client "Upload denied: upload limit reached";
+
     // Load and faults
     InternalError 500 Gateway "We encountered an internal error. Please try again.";
     BadGateway 502 Upstream "The storage behind this gateway gave no usable answer. Please try again.";
@@ -132,6 +136,8 @@ codes! {
 #[derive(Debug)]
 pub struct Error {
     pub code: Code,
+    /// Instead of the code's own.
+    status: Option<StatusCode>,
     message: Option<Cow<'static, str>>,
     /// Elements after `Message`, as AWS adds them to some codes (`Region`, `HeadersNotSigned`, …).
     details: Vec<(&'static str, String)>,
@@ -140,8 +146,18 @@ pub struct Error {
 }
 
 impl Error {
+    /// The detail that says where a caller finds the limits that refused them.
+    pub const QUOTA: &'static str = "Quota";
+
     pub fn new(code: Code) -> Self {
-        Self { code, message: None, details: Vec::new(), retry_after: None, cause: None }
+        Self { code, status: None, message: None, details: Vec::new(), retry_after: None, cause: None }
+    }
+
+    /// Replaces the table's status.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self
     }
 
     /// Replaces the table's text. What is said here reaches the client.
@@ -171,8 +187,13 @@ impl Error {
         self
     }
 
+    /// Whether it was given another status than its code has.
+    pub fn has_own_status(&self) -> bool {
+        self.status.is_some()
+    }
+
     pub fn status(&self) -> StatusCode {
-        self.code.status()
+        self.status.unwrap_or_else(|| self.code.status())
     }
 
     pub fn message(&self) -> &str {
@@ -181,6 +202,15 @@ impl Error {
 
     pub fn details(&self) -> &[(&'static str, String)] {
         &self.details
+    }
+
+    /// The document for callers who speak JSON: `error`, and of the details what they can use.
+    pub fn to_json(&self) -> String {
+        let mut document = serde_json::json!({ "error": self.message() });
+        for (element, value) in self.details.iter().filter(|(element, _)| *element == Self::QUOTA) {
+            document[element.to_lowercase()] = value.as_str().into();
+        }
+        document.to_string()
     }
 
     pub fn retry_after_secs(&self) -> Option<u64> {
@@ -247,6 +277,15 @@ mod tests {
         let error = Error::new(Code::BadGateway).because("connect to 10.0.0.7 refused");
         assert!(!error.message().contains("10.0.0.7"));
         assert!(error.to_string().contains("10.0.0.7"));
+    }
+
+    #[test]
+    fn json_holds_the_text_and_where_limits_are() {
+        let error = Error::new(Code::InvalidArgument).say("a \"b\"").because("c");
+        assert_eq!(error.to_json(), r#"{"error":"a \"b\""}"#);
+        let error = error.detail("Region", "x").detail(Error::QUOTA, "there");
+        assert_eq!(error.to_json(), r#"{"error":"a \"b\"","quota":"there"}"#);
+        assert_eq!(error.with_status(StatusCode::CONFLICT).status(), 409);
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Scope {
     }
 }
 
+/// A key that the real bucket lists, or the ledger wrote down when it was mapped: it is real already.
+pub fn listed(key: String) -> UpstreamKey {
+    UpstreamKey::mapped(key)
+}
+
 /// The platform's own URI of an object, as it is shown to the object's owner.
 pub struct UriScheme {
     pub scheme: String,

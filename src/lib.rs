@@ -10,11 +10,15 @@
 //!    - **authenticate**, [`auth`] on [`sigv4::verify`]: a `Caller` and a `VerifiedPayload`;
 //!    - **authorise**, [`access`]: a `Grant`, which holds the caller's scope in the real bucket;
 //!    - **map**, [`keymap`]: an `UpstreamTarget`, the real key. This file alone adds and removes prefixes.
+//!    A caller who is known needs a place and a turn within their limits ([`admit`]); a write reserves in its user's
+//!    [`account`] what it may add ([`ledger`], kept by the [`store`]) before a byte of it is asked for.
 //! 3. The operation's family in `gateway` (`object`, `listing`, `copy`, `multipart`, `batch`, `local`) builds
 //!    the upstream call. A body is wrapped, never held: [`body::upload`] decodes it, checks it, and keeps its
 //!    last slice back until everything promised about it was found true.
 //! 4. [`upstream`] signs the call with the gateway's own key, sends it, retries what may be retried, and turns
 //!    refusals into errors that a client may see.
+//!    A write runs detached from its client to its settlement: what became of it is in the account, durably, before
+//!    the client hears of it.
 //! 5. Documents are written anew with virtual names ([`s3::xml`]), headers pass an allow-list
 //!    ([`upstream::headers`]), and the answer's body streams through [`body::download`].
 //!
@@ -28,12 +32,13 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 0 | [`types`], [`error`] |
-//! | 1 | [`s3`], [`sigv4`]: pure, no async, no I/O, no clock |
+//! | 1 | [`s3`], [`sigv4`], [`account`]: pure, no async, no I/O, no clock |
 //! | 2 | [`config`], [`tls`], [`metrics`], [`access_log`], [`body`], [`io`] |
-//! | 4 | [`auth`], [`access`], [`keymap`] |
+//! | 3 | [`store`]: alone talks to disk or Redis |
+//! | 4 | [`auth`], [`access`], [`keymap`], [`admit`] |
 //! | 5 | [`upstream`] |
-//! | 6 | [`gateway`] |
-//! | 7 | [`server`], [`admin`], [`dev_store`] |
+//! | 6 | [`gateway`], [`ledger`] |
+//! | 7 | [`server`], [`api`], [`admin`], [`dev_store`] |
 //! | 8 | [`cli`], [`app`] |
 //!
 //! # Where do I look for…
@@ -46,7 +51,13 @@
 //! | who may do what | [`access`] |
 //! | which headers cross | [`upstream::headers`] |
 //! | what an upstream's error becomes | `upstream::errors` |
+//! | what a write does to its user's account | [`account`] |
+//! | recounts, expired leases, abandoned uploads | [`ledger`] |
+//! | a user's tier and limits | `admit::tiers` |
+//! | what a refused upload is told | `admit::refusal` |
+//! | the calls of `/api/v1`, of the admin API | [`api`], `admin::routes` |
 //! | page tokens and upload ids | `gateway::token` |
+//! | limits on load: concurrency, rates, bandwidth | [`admit`], [`body::pace`] |
 //! | time limits of clients, of the upstream | `server::connection`, `upstream::watch` |
 //! | configuration keys, defaults, checks | [`config`], `config.toml.example` |
 //! | the store behind `bucketwarden dev` | [`dev_store`] |
@@ -55,6 +66,8 @@ pub mod access;
 pub mod access_log;
 pub mod account;
 pub mod admin;
+pub mod admit;
+pub mod api;
 pub mod app;
 pub mod auth;
 pub mod body;
@@ -65,6 +78,7 @@ pub mod error;
 pub mod gateway;
 pub mod io;
 pub mod keymap;
+pub mod ledger;
 pub mod metrics;
 pub mod s3;
 pub mod server;

@@ -1,6 +1,8 @@
 //! Every metric, typed, with labels from closed sets; series are born at zero. Nothing here can name a key, an
 //! access key or a peer. Names and labels are the contract's; the text format is Prometheus 0.0.4.
 
+mod ledger;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use crate::account::Step;
 use crate::error::Code;
 use crate::s3::operation::Operation;
 use crate::types::WayIn;
+pub use ledger::{Ledger, TierUsage, Usage};
 
 /// Stands for an operation where a request was refused before it had one.
 pub const NO_OPERATION: &str = "None";
@@ -29,6 +32,7 @@ pub struct Metrics {
     pub connections: IntGauge,
     throttled: IntCounterVec,
     pub tls_reload_failures: IntCounter,
+    pub ledger: Ledger,
     state: HashMap<StateOperation, Histogram>,
     pub state_available: IntGauge,
     /// Of the embedded store: many steps share one.
@@ -73,10 +77,23 @@ pub enum Throttle {
     Connections,
     ConnectionsPerPeer,
     Upstream,
+    /// Requests of one user at a time.
+    Concurrency,
+    RequestRate,
+    /// An address that keeps failing to say who it is.
+    FailingPeer,
 }
 
 impl Throttle {
-    const ALL: [Self; 4] = [Self::InFlight, Self::Connections, Self::ConnectionsPerPeer, Self::Upstream];
+    const ALL: [Self; 7] = [
+        Self::InFlight,
+        Self::Connections,
+        Self::ConnectionsPerPeer,
+        Self::Upstream,
+        Self::Concurrency,
+        Self::RequestRate,
+        Self::FailingPeer,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -84,6 +101,9 @@ impl Throttle {
             Self::Connections => "connections",
             Self::ConnectionsPerPeer => "connections_per_peer",
             Self::Upstream => "upstream",
+            Self::Concurrency => "concurrency",
+            Self::RequestRate => "request_rate",
+            Self::FailingPeer => "failing_peer",
         }
     }
 }
@@ -124,7 +144,7 @@ impl StateOperation {
             Step::Renew { .. } => Self::Renew,
             Step::Expire { .. } => Self::Expire,
             Step::Recount(_) => Self::Recount,
-            Step::Usage => Self::Usage,
+            Step::Usage | Step::Check { .. } => Self::Usage,
         }
     }
 
@@ -191,6 +211,7 @@ impl Metrics {
             "Certificate changes that could not be taken over.",
         )?;
         registry.register(Box::new(tls_reload_failures.clone()))?;
+        let ledger = Ledger::register(&registry)?;
         let state_durations = histograms_of(
             "state_duration_seconds",
             "From a request to the state store to its durable answer.",
@@ -237,6 +258,7 @@ impl Metrics {
             connections,
             throttled,
             tls_reload_failures,
+            ledger,
             state: state.into(),
             state_available,
             state_commits,

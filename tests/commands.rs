@@ -263,7 +263,7 @@ fn write_configuration(folder: &Path, more: &str) {
 #[test]
 fn check_prints_what_it_comes_to_without_secrets() {
     let folder = TempDir::new().unwrap();
-    write_configuration(folder.path(), "[quota]\nreservation_lease = \"30s\"\n");
+    write_configuration(folder.path(), "[telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"\n");
     let output = bucketwarden(folder.path())
         .arg("check")
         .env("BUCKETWARDEN_UPSTREAM__BUCKET", "from-env")
@@ -273,18 +273,121 @@ fn check_prints_what_it_comes_to_without_secrets() {
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(text.contains("from-env") && text.contains("max_in_flight"), "{text}");
     assert!(!text.contains(SECRET), "{text}");
-    assert!(stderr(&output).contains("quota"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("telemetry"), "{}", stderr(&output));
 }
 
 #[test]
 fn serve_starts_without_its_upstream_and_warns_of_what_is_not_built() {
     let folder = TempDir::new().unwrap();
-    write_configuration(folder.path(), "[quota]\nreservation_lease = \"30s\"\n");
+    write_configuration(folder.path(), "[telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"\n");
     let mut gateway = Gateway::start(folder.path(), &["serve"]);
-    let warning = gateway.wait_for("quota");
+    let warning = gateway.wait_for("telemetry");
     assert!(warning.contains("WARN"), "{warning}");
     let ready = gateway.wait_for("\"ready\"");
     assert!(!ready.contains(SECRET));
     gateway.signal("-TERM");
     assert_eq!(gateway.exit_code(), Some(0));
+}
+
+/// A command that speaks to a gateway's admin API.
+fn admin(folder: &Path, env: &[(String, String)], arguments: &[&str]) -> Output {
+    bucketwarden(folder)
+        .args(arguments)
+        .env("BUCKETWARDEN_ADMIN_URL", variable(env, "BUCKETWARDEN_ADMIN_URL"))
+        .env("BUCKETWARDEN_ADMIN_TOKEN", variable(env, "BUCKETWARDEN_ADMIN_TOKEN"))
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn users_are_made_changed_and_removed() {
+    let folder = TempDir::new().unwrap();
+    let _gateway = Gateway::dev(folder.path());
+    let env = dev_env(folder.path());
+    let run = |arguments: &[&str]| admin(folder.path(), &env, arguments);
+    let added = run(&["user", "add", "carol", "--tier", "premium", "--limit", "max_storage=2GiB"]);
+    assert!(stdout(&added).contains("premium"), "{added:?}");
+    let again = run(&["user", "add", "carol"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("already"), "{}", stderr(&again));
+
+    let changes = ["--limit", "uploads_per_day=unlimited", "--reset-limit", "max_storage"];
+    stdout(&run(&[&["user", "set", "carol"][..], &changes].concat()));
+    stdout(&run(&["user", "disable", "carol"]));
+    let shown: serde_json::Value =
+        serde_json::from_str(&stdout(&run(&["user", "show", "carol", "--json"]))).unwrap();
+    assert_eq!(shown["enabled"], false);
+    assert_eq!(shown["limits"], serde_json::json!({ "uploads_per_day": "unlimited" }));
+    let listed = stdout(&run(&["user", "list"]));
+    for user in ["alice", "bob", "carol"] {
+        assert!(listed.contains(user), "{listed}");
+    }
+
+    let wrong = run(&["user", "set", "carol", "--limit", "max_storage=lots"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(stderr(&wrong).contains("limits.max_storage"), "{}", stderr(&wrong));
+    let nobody = run(&["user", "set", "carl", "--tier", "premium"]);
+    assert!(stderr(&nobody).contains("no user carl"), "{}", stderr(&nobody));
+    stdout(&run(&["user", "remove", "carol"]));
+    assert_eq!(run(&["user", "show", "carol"]).status.code(), Some(1));
+}
+
+#[test]
+fn quota_is_a_table_or_json() {
+    let folder = TempDir::new().unwrap();
+    let _gateway = Gateway::dev(folder.path());
+    let env = dev_env(folder.path());
+    let run = |arguments: &[&str]| admin(folder.path(), &env, arguments);
+    let table = stdout(&run(&["quota"]));
+    assert!(table.starts_with("USER") && table.contains("100.0 GiB") && table.contains("1.0 TiB"), "{table}");
+    let one: serde_json::Value = serde_json::from_str(&stdout(&run(&["quota", "bob", "--json"]))).unwrap();
+    assert_eq!((&one["user_id"], &one["tier"]), (&"bob".into(), &"premium".into()));
+    assert_eq!(one["storage"]["limit_bytes"], 1_u64 << 40);
+    let all: serde_json::Value = serde_json::from_str(&stdout(&run(&["quota", "--json"]))).unwrap();
+    assert_eq!(all["users"].as_array().unwrap().len(), 2);
+    let nobody = run(&["quota", "carl"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(stderr(&nobody).contains("no user carl"), "{}", stderr(&nobody));
+}
+
+#[test]
+fn commands_say_why_they_cannot_reach_a_gateway() {
+    let folder = TempDir::new().unwrap();
+    let no_token = run(folder.path(), &["quota"]);
+    assert_eq!(no_token.status.code(), Some(78));
+    assert!(stderr(&no_token).contains("BUCKETWARDEN_ADMIN_TOKEN is not set"), "{}", stderr(&no_token));
+
+    let with_token = |arguments: &[&str]| {
+        let output = bucketwarden(folder.path())
+            .args(arguments)
+            .env("BUCKETWARDEN_ADMIN_TOKEN", SECRET)
+            .output()
+            .unwrap();
+        assert!(!stderr(&output).contains(SECRET), "{}", stderr(&output));
+        output
+    };
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody_there = with_token(&["quota", "--admin-url", &format!("http://{free}")]);
+    assert_eq!(nobody_there.status.code(), Some(1));
+    let text = stderr(&nobody_there);
+    assert!(text.contains("no gateway at") && text.contains("refused"), "{text}");
+    assert_eq!(with_token(&["quota", "--admin-url", "localhost"]).status.code(), Some(78));
+
+    let _gateway = Gateway::dev(folder.path());
+    let url = variable(&dev_env(folder.path()), "BUCKETWARDEN_ADMIN_URL");
+    for command in [&["quota"][..], &["reconcile", "--all"], &["user", "list"]] {
+        let refused = with_token(&[command, &["--admin-url", &url]].concat());
+        assert_eq!(refused.status.code(), Some(1), "{command:?}");
+        assert!(stderr(&refused).contains("refuses the token"), "{}", stderr(&refused));
+    }
+    let s3 = variable(&dev_env(folder.path()), "AWS_ENDPOINT_URL");
+    let wrong_door = with_token(&["quota", "--admin-url", &s3]);
+    // The front door knows no admin token, and says no more than that.
+    assert_eq!(wrong_door.status.code(), Some(1));
+    assert!(stderr(&wrong_door).contains("refuses the token"), "{}", stderr(&wrong_door));
 }

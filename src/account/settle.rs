@@ -9,19 +9,29 @@ use super::rows::{Hold, Kind, Lease, LeaseId, Millis, ObjectId, Target, UploadKe
 use super::step::{Found, Outcome, Settled};
 use super::view::View;
 
+/// A writer that ends: whether it completes an upload, and when to look if that cannot be now.
+#[derive(Clone, Copy)]
+struct Ending {
+    lease: LeaseId,
+    completes: bool,
+    look_at: Millis,
+    now: Millis,
+}
+
 impl View {
     pub(super) fn settle(&mut self, id: LeaseId, outcome: Outcome, look_at: Millis, now: Millis) -> Settled {
         let Some(lease) = self.leases.remove(&id) else {
             return Settled { lost: true, ..Settled::default() };
         };
         let unknown = outcome == Outcome::Unknown;
+        let ending = Ending { lease: id, completes: false, look_at, now };
         let mut settled = Settled::default();
         match &lease.kind {
             Kind::Put { target, size } => {
                 if outcome == Outcome::Failed {
                     self.give_back(&lease);
                 }
-                let due = self.end_writer(id, target, &outcome, Some(*size), false, look_at, now);
+                let due = self.end_writer(ending, target, &outcome, Some(*size));
                 settled.objects.extend(due);
             }
             Kind::Delete { targets } => {
@@ -30,7 +40,7 @@ impl View {
                         Outcome::Each(each) => each.get(index).unwrap_or(&Outcome::Unknown),
                         whole => whole,
                     };
-                    settled.objects.extend(self.end_writer(id, target, own, None, false, look_at, now));
+                    settled.objects.extend(self.end_writer(ending, target, own, None));
                 }
             }
             Kind::Create { .. } => self.end_create(&lease, outcome, now),
@@ -52,7 +62,7 @@ impl View {
                     Outcome::Failed | Outcome::Created(_) | Outcome::Each(_) => self.cancel_ending(upload),
                     Outcome::Unknown => {}
                 }
-                let due = self.end_writer(id, target, &outcome, becomes, true, look_at, now);
+                let due = self.end_writer(Ending { completes: true, ..ending }, target, &outcome, becomes);
                 settled.objects.extend(due);
             }
             Kind::Abort { upload } => match outcome {
@@ -83,14 +93,12 @@ impl View {
     /// One writer of an object has ended. Says if it is time to look at what is there.
     fn end_writer(
         &mut self,
-        id: LeaseId,
+        ending: Ending,
         target: &Target,
         outcome: &Outcome,
         becomes: Option<u64>,
-        completes: bool,
-        look_at: Millis,
-        now: Millis,
     ) -> Option<(Target, u64)> {
+        let Ending { lease: id, completes, look_at, now } = ending;
         let look = self.change_object(target.id, |hold, size| {
             let most = hold.most(size.unwrap_or(0)).max(becomes.unwrap_or(0));
             hold.writers.retain(|writer| writer.lease != id);
@@ -208,11 +216,12 @@ impl View {
         let Some(lease) = self.leases.get(&id).cloned().filter(|lease| lease.expires_at <= now) else {
             return settled;
         };
+        let ending = Ending { lease: id, completes: false, look_at: now, now };
         match &lease.kind {
             Kind::Put { .. } | Kind::Delete { .. } | Kind::Look { .. } => {
                 for target in lease.targets() {
                     if self.is_writer(id, target) {
-                        self.end_writer(id, target, &Outcome::Unknown, None, false, now, now);
+                        self.end_writer(ending, target, &Outcome::Unknown, None);
                     }
                     let hold = self.holds.get(&target.id);
                     if hold.is_some_and(|hold| hold.unsettled.contains(&id) && hold.can_be_looked_at()) {
@@ -222,7 +231,7 @@ impl View {
             }
             Kind::Complete { target, upload, .. } => {
                 if self.is_writer(id, target) {
-                    self.end_writer(id, target, &Outcome::Unknown, None, true, now, now);
+                    self.end_writer(Ending { completes: true, ..ending }, target, &Outcome::Unknown, None);
                 }
                 settled.upload = Some(*upload);
             }

@@ -116,6 +116,11 @@ pub enum Step {
     Recount(Recount),
     /// Changes nothing but what has left the windows.
     Usage,
+    /// Whether a new object of this size would be admitted now. Holds nothing for it.
+    Check {
+        size: u64,
+        limits: Limits,
+    },
 }
 
 /// Why a write is not admitted: the numbers of the message.
@@ -191,7 +196,7 @@ impl Step {
             Self::Resolve { lease, .. } | Self::Expire { lease, .. } => drop(needs.leases.insert(*lease)),
             Self::Renew { leases, .. } => needs.leases.extend(leases),
             Self::Recount(recount) => recount.needs(&mut needs),
-            Self::Usage => needs.windows = true,
+            Self::Usage | Self::Check { .. } => needs.windows = true,
         }
         needs
     }
@@ -275,6 +280,7 @@ impl View {
                 self.trim(now);
                 Reply::Usage(self.account)
             }
+            Step::Check { size, limits } => Reply::Begun(self.check(size, &limits, now)),
         }
     }
 
@@ -305,6 +311,16 @@ impl View {
         self.leases.put(id, Lease { kind, begun_at: now, expires_at, place });
         (self.account.life, self.account.written_at) = (life, now);
         Begun::Admitted
+    }
+
+    fn check(&mut self, size: u64, limits: &Limits, now: Millis) -> Begun {
+        if !self.account.counted {
+            return Begun::NotCounted;
+        }
+        let checked = file_size(limits, size)
+            .and_then(|()| self.storage(limits, size))
+            .and_then(|()| self.uploads(limits, now));
+        checked.map_or_else(Begun::Refused, |()| Begun::Admitted)
     }
 
     /// Reserves what the write needs. Also says whether it takes a place in the windows.

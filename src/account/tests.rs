@@ -112,8 +112,11 @@ struct World {
 struct Counting {
     number: u32,
     objects: Vec<(u8, u64)>,
-    uploads: Vec<(u8, u8, Vec<(u16, u64)>)>,
+    /// Upload, key, and the parts.
+    uploads: Vec<Listed>,
 }
+
+type Listed = (u8, u8, Vec<(u16, u64)>);
 
 fn limits() -> Limits {
     Limits { storage: Some(LIMIT), file_size: Some(FILE), ..Limits::default() }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
-use crate::sigv4::verify::{Head, Presented, Rules, VerifiedPayload, presented};
+use crate::sigv4::verify::{Head, Presented, Rules, VerifiedPayload};
 use crate::types::{AccessKeyId, Caller};
 use credentials::{Credential, Directory};
 
@@ -48,8 +48,13 @@ impl Authenticator {
         }
     }
 
-    pub fn authenticate(&self, head: Head<'_>, now: SystemTime) -> Result<(Caller, VerifiedPayload)> {
-        let presented = presented(head)?;
+    /// Who a caller claims to be is in `presented`; whether it is true is found out here.
+    pub fn authenticate(
+        &self,
+        head: Head<'_>,
+        presented: &Presented<'_>,
+        now: SystemTime,
+    ) -> Result<(Caller, VerifiedPayload)> {
         presented.check(&Rules { regions: &self.regions, max_clock_skew: self.max_clock_skew, now })?;
         if head.headers.contains_key("x-amz-security-token") || head.query.has("X-Amz-Security-Token") {
             return Err(Code::InvalidToken.into());
@@ -58,7 +63,7 @@ impl Authenticator {
             Error::new(Code::InvalidAccessKeyId).detail("AWSAccessKeyId", presented.credential.access_key_id)
         };
         let credential = self.directory.find(presented.credential.access_key_id).ok_or_else(unknown)?;
-        let payload = presented.verify(head, &self.signing_key(&presented, credential))?;
+        let payload = presented.verify(head, &self.signing_key(presented, credential))?;
         let caller = Caller { user: credential.user.clone(), role: credential.role, way: presented.way };
         Ok((caller, payload))
     }

@@ -4,13 +4,14 @@
 //! that the client sees a broken transfer and never a clean short one.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::count;
+use super::pace::Pacer;
 use super::patience::{Exhausted, Patience};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -59,7 +60,7 @@ pub struct Download<B, E: End> {
 
 enum Content<B> {
     Whole(Bytes),
-    Stream(B, Patience),
+    Stream(B, Patience, Pacer),
     Ended,
 }
 
@@ -103,31 +104,54 @@ where
     /// An upstream's body; its length is what its exact size hint says now.
     pub fn stream(inner: B, idle: Duration, end: E) -> Self {
         let due = inner.size_hint().exact();
-        Self { content: Content::Stream(inner, Patience::new(idle)), due, bytes: 0, end: Some(end) }
+        let content = Content::Stream(inner, Patience::new(idle), Pacer::default());
+        Self { content, due, bytes: 0, end: Some(end) }
+    }
+
+    /// The same stream within its user's bandwidth; a body at hand is not worth it.
+    #[must_use]
+    pub fn paced(mut self, pacer: Pacer) -> Self {
+        if let Content::Stream(_, _, none) = &mut self.content {
+            *none = pacer;
+        }
+        self
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
-        let (inner, patience) = match &mut self.content {
+        let (inner, patience, pacer) = match &mut self.content {
             Content::Ended => return Poll::Ready(None),
             Content::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 return Poll::Ready(Some(self.hand_over(count(&bytes)).map(|()| Frame::data(bytes))));
             }
-            Content::Stream(inner, patience) => (inner, patience),
+            Content::Stream(inner, patience, pacer) => (inner, patience, pacer),
         };
-        let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
-            return patience.poll_exhausted(cx).map(|_| Some(Err(DownloadError::Silent)));
-        };
-        Poll::Ready(match frame {
-            Some(Ok(frame)) => {
-                let passed = frame.data_ref().map_or(0, |data| count(data));
-                let in_time = patience.progress(passed).map_err(|Exhausted| DownloadError::Silent);
-                Some(in_time.and_then(|()| self.hand_over(passed)).map(|()| frame))
+        loop {
+            if let Some(data) = ready!(pacer.poll_held(cx)) {
+                return Poll::Ready(Some(self.hand_over(count(&data)).map(|()| Frame::data(data))));
             }
-            Some(Err(error)) => Some(Err(DownloadError::Upstream(error.into()))),
-            None if self.due.is_some_and(|due| due > 0) => Some(Err(DownloadError::Length)),
-            None => None,
-        })
+            let Poll::Ready(frame) = Pin::new(&mut *inner).poll_frame(cx) else {
+                return patience.poll_exhausted(cx).map(|_| Some(Err(DownloadError::Silent)));
+            };
+            let frame = match frame {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Poll::Ready(Some(Err(DownloadError::Upstream(error.into())))),
+                None if self.due.is_some_and(|due| due > 0) => {
+                    return Poll::Ready(Some(Err(DownloadError::Length)));
+                }
+                None => return Poll::Ready(None),
+            };
+            if let Err(Exhausted) = patience.progress(frame.data_ref().map_or(0, |data| count(data))) {
+                return Poll::Ready(Some(Err(DownloadError::Silent)));
+            }
+            match frame.into_data().map(|data| pacer.hold(data)) {
+                Ok(None) => {}
+                Ok(Some(data)) => {
+                    return Poll::Ready(Some(self.hand_over(count(&data)).map(|()| Frame::data(data))));
+                }
+                Err(other) => return Poll::Ready(Some(Ok(other))),
+            }
+        }
     }
 }
 

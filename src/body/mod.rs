@@ -3,12 +3,14 @@
 //! upstream and holds the tail until every promise is kept; `small` reads control XML whole, under a cap;
 //! `unread` is a body that nobody has asked for yet.
 //! Downwards: `download` passes an answer on and tells once how it ended.
+//! `pace` holds either back while the user's bandwidth has no room.
 //! Nothing here copies payload, and no number from a client sizes a buffer.
 
 pub mod aws_chunked;
 pub mod checksum;
 pub mod download;
 mod intake;
+pub mod pace;
 mod patience;
 pub mod plan;
 pub mod small;

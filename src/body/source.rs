@@ -1,4 +1,5 @@
-//! A client's body as bytes or a fault: a lost connection is an incomplete body, a silent one a timeout.
+//! A client's body as bytes or a fault: a lost connection is an incomplete body, a silent one a timeout. What
+//! came is held while the user's bandwidth has no room for it; meanwhile nothing is read, and nobody is silent.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,12 +9,14 @@ use bytes::Bytes;
 use http_body::Body;
 
 use super::count;
+use super::pace::Pacer;
 use super::patience::Patience;
 use crate::error::{Code, Error, Result};
 
 pub(super) struct Source<B> {
     body: B,
     patience: Patience,
+    pacer: Pacer,
 }
 
 impl<B> Source<B>
@@ -22,11 +25,18 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     pub(super) fn new(body: B, idle: Duration) -> Self {
-        Self { body, patience: Patience::new(idle).with_floor() }
+        Self { body, patience: Patience::new(idle).with_floor(), pacer: Pacer::default() }
+    }
+
+    pub(super) fn pace(&mut self, pacer: Pacer) {
+        self.pacer = pacer;
     }
 
     pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         loop {
+            if let Some(data) = ready!(self.pacer.poll_held(cx)) {
+                return Poll::Ready(Ok(Some(data)));
+            }
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 let _exhausted = ready!(self.patience.poll_exhausted(cx));
                 return Poll::Ready(Err(Code::RequestTimeout.into()));
@@ -40,7 +50,9 @@ where
             if self.patience.progress(count(&data)).is_err() {
                 return Poll::Ready(Err(Code::RequestTimeout.into()));
             }
-            return Poll::Ready(Ok(Some(data)));
+            if let Some(data) = self.pacer.hold(data) {
+                return Poll::Ready(Ok(Some(data)));
+            }
         }
     }
 }

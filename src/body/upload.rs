@@ -19,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::checksum::Verified;
 use super::count;
 use super::intake::Intake;
+use super::pace::Pacer;
 use super::plan::UploadPlan;
 use super::source::Source;
 use crate::error::Error;
@@ -130,7 +131,7 @@ impl UploadHandle {
         self.0.complete.load(Ordering::Acquire)
     }
 
-    /// The upstream would take more, and the client has sent no more.
+    /// The upstream would take more, and the client has sent no more, or more than the user's bandwidth allows.
     pub fn waits_for_client(&self) -> bool {
         self.0.waits_for_client.load(Ordering::Relaxed)
     }
@@ -158,6 +159,16 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    /// The same upload within its user's bandwidth. While it waits for room it counts as waiting for the client:
+    /// the upstream is not to blame.
+    #[must_use]
+    pub fn paced(mut self, pacer: Pacer) -> Self {
+        if let Some(source) = &mut self.source {
+            source.pace(pacer);
+        }
+        self
+    }
+
     /// The next slice that may leave; `None` once all have left.
     fn poll_slice(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UploadError>> {
         loop {

@@ -1,11 +1,16 @@
 //! The command line: what `bucketwarden --help` shows, and how each command ends the process. A configuration
 //! that is wrong ends it with 78 (`EX_CONFIG`) and every problem listed; whatever else fails, with 1.
 
+mod admin;
 mod check;
 mod dev;
 mod healthcheck;
 mod log;
+mod quota;
+mod reconcile;
 mod serve;
+mod table;
+mod user;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -39,6 +44,13 @@ enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+    /// Users, their tier and own limits.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Usage and limits.
+    Quota(quota::Arguments),
+    /// Recounts storage from the bucket itself.
+    Reconcile(reconcile::Arguments),
     /// Exits with 0 when the local gateway is ready.
     Healthcheck {
         #[arg(long, env = "BUCKETWARDEN_ADMIN_URL", help = healthcheck::ADMIN_URL_HELP)]
@@ -75,6 +87,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Serve { config } => serve::run(config),
         Command::Check { config } => check::run(config),
+        Command::User(command) => user::run(&command),
+        Command::Quota(arguments) => quota::run(&arguments),
+        Command::Reconcile(arguments) => reconcile::run(&arguments),
         Command::Healthcheck { admin_url } => healthcheck::run(admin_url),
         Command::Version => {
             println!("bucketwarden {} ({})", env!("CARGO_PKG_VERSION"), crate::COMMIT);

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::buckets;
+use super::limits::LimitKey;
 use super::model::{
     Admin, Auth, Config, JwtIssuer, JwtKeys, Log, LogFormat, LogLevel, Metrics, PlatformUri, Quota,
     RefusalStatus, Server, State, Sts, Telemetry, Tier, TlsFiles,
@@ -199,24 +200,14 @@ fn tiers(s: &Section) -> BTreeMap<String, Tier> {
 }
 
 fn read_tier(s: &Section, usual: &Tier) -> Tier {
-    let requests_per_second = s.number("requests_per_second", usual.requests_per_second, 1);
-    let burst = s.number("burst", usual.burst, 1);
-    Tier {
-        max_storage: s.bytes("max_storage", usual.max_storage, 0),
-        max_file_size: s.bytes("max_file_size", usual.max_file_size, 0),
-        uploads_per_hour: s.number("uploads_per_hour", usual.uploads_per_hour, 0),
-        uploads_per_day: s.number("uploads_per_day", usual.uploads_per_day, 0),
-        requests_per_second,
-        burst: if requests_per_second == Limit::Unlimited { Limit::Unlimited } else { burst },
-        upload_rate: s.bytes("upload_rate", usual.upload_rate, 1),
-        download_rate: s.bytes("download_rate", usual.download_rate, 1),
-        max_concurrent_requests: s.number("max_concurrent_requests", usual.max_concurrent_requests, 1),
-        max_open_multipart_uploads: s.number(
-            "max_open_multipart_uploads",
-            usual.max_open_multipart_uploads,
-            0,
-        ),
+    let mut tier = usual.clone();
+    for &key in LimitKey::ALL {
+        *tier.limit_mut(key) = s.tier_limit(key, usual.limit(key));
     }
+    if tier.requests_per_second == Limit::Unlimited {
+        tier.burst = Limit::Unlimited;
+    }
+    tier
 }
 
 fn quota(s: &Section) -> Quota {

@@ -7,6 +7,7 @@
 mod buckets;
 mod build;
 mod layers;
+mod limits;
 mod masked;
 mod model;
 mod prefix;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+pub use limits::LimitKey;
 pub use model::*;
 pub use prefix::PrefixTemplate;
 pub use problem::{Problem, Problems};

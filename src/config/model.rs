@@ -35,6 +35,17 @@ pub struct Config {
     pub users: Vec<User>,
 }
 
+impl Config {
+    /// What everything that replicas must agree on is derived from: the master key, or in its place the upstream's
+    /// secret.
+    pub fn shared_secret(&self) -> &[u8] {
+        match &self.auth.master_key {
+            Some(key) => key.expose(),
+            None => self.upstream.secret_access_key.expose().as_bytes(),
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub struct Server {
     pub listen: SocketAddr,

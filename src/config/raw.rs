@@ -14,7 +14,6 @@ use zeroize::Zeroizing;
 
 use super::problem::Problem;
 use super::schema::{self, Kind, Node};
-use super::units::parse_size;
 
 /// Where a value comes from, weakest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -76,11 +75,6 @@ impl Value {
             Self::Env(text) => text.trim().parse().ok(),
             Self::Text(_) | Self::Integer(_) | Self::Array(_) | Self::Table(_) | Self::Other => None,
         }
-    }
-
-    /// Bytes: a number, or text with a unit.
-    pub(super) fn size(&self) -> Option<u64> {
-        self.whole().or_else(|| parse_size(self.text()?))
     }
 
     fn is_nested(&self) -> bool {

@@ -9,10 +9,11 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::layers::variables;
+use super::limits::LimitKey;
 use super::problem::Problem;
 use super::raw::{Entry, Place, Table, Value};
 use super::schema::join;
-use super::units::{Limit, MAX_SIZE, parse_duration};
+use super::units::{Limit, parse_duration};
 use crate::types::Secret;
 
 /// The largest file a secret is read from.
@@ -181,9 +182,12 @@ impl<'a> Section<'a> {
     /// A limit in connections or requests: semaphores and the like take it.
     pub(super) fn count(&self, key: &str, default: usize) -> Limit<usize> {
         let expected = "a whole number from 1 to 16777216, or \"unlimited\"";
-        self.limit(key, expected, Limit::At(default), |value| {
+        self.or(key, expected, Limit::At(default), |value| {
+            if value.text() == Some("unlimited") {
+                return Some(Limit::Unlimited);
+            }
             let number = usize::try_from(value.whole()?).ok()?;
-            (1..=Limit::MOST).contains(&number).then_some(number)
+            (1..=Limit::MOST).contains(&number).then_some(Limit::At(number))
         })
     }
 
@@ -192,33 +196,11 @@ impl<'a> Section<'a> {
         self.or(key, "a duration above zero and up to 366d, such as \"30s\" or \"24h\"", default, duration)
     }
 
-    /// A limit in bytes or bytes per second; `least` is 0 or 1.
-    pub(super) fn bytes(&self, key: &str, default: Limit, least: u64) -> Limit {
-        let expected = format!("a size of at least {least}, such as \"10GiB\", or \"unlimited\"");
-        self.limit(key, &expected, default, |value| {
-            value.size().filter(|size| (least..=MAX_SIZE).contains(size))
-        })
-    }
-
-    /// A limit in requests or uploads; `least` is 0 or 1.
-    pub(super) fn number(&self, key: &str, default: Limit, least: u64) -> Limit {
-        let most = u64::from(u32::MAX);
-        let expected = format!("a whole number from {least} to {most}, or \"unlimited\"");
-        self.limit(key, &expected, default, |value| {
-            value.whole().filter(|number| (least..=most).contains(number))
-        })
-    }
-
-    fn limit<T>(
-        &self,
-        key: &str,
-        expected: &str,
-        default: Limit<T>,
-        parse: impl FnOnce(&Value) -> Option<T>,
-    ) -> Limit<T> {
-        self.or(key, expected, default, |value| match value.text() {
-            Some("unlimited") => Some(Limit::Unlimited),
-            Some(_) | None => parse(value).map(Limit::At),
+    /// A limit of a tier.
+    pub(super) fn tier_limit(&self, key: LimitKey, default: Limit) -> Limit {
+        self.or(key.name(), &key.expected(), default, |value| {
+            let number = value.whole().and_then(|number| key.from_number(number));
+            number.or_else(|| key.from_text(value.text()?))
         })
     }
 

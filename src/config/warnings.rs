@@ -22,7 +22,6 @@ impl Config {
             missing: "PROXY protocol headers are not read",
             path: "server.proxy_protocol",
         },
-        Unbuilt { key: "admin.token", missing: "there is no admin API", path: "admin.token" },
         Unbuilt {
             key: "[upstream.previous]",
             missing: "the previous upstream key is not tried",
@@ -40,14 +39,6 @@ impl Config {
             missing: "the bucket is not shown",
             path: "buckets.view",
         },
-        Unbuilt { key: "[tiers.*]", missing: "no limit is enforced", path: "tiers" },
-        Unbuilt { key: "[quota]", missing: "nothing is counted", path: "quota" },
-        Unbuilt { key: "[state]", missing: "nothing is stored", path: "state" },
-        Unbuilt {
-            key: "metrics.per_user_top",
-            missing: "usage of single users is not exported",
-            path: "metrics.per_user_top",
-        },
         Unbuilt { key: "[telemetry]", missing: "no traces are sent", path: "telemetry" },
     ];
 }
@@ -63,7 +54,7 @@ pub(super) fn warnings(config: &Config, said: &Table) -> Vec<String> {
         warnings.push(text.to_owned());
     }
     if config.auth.master_key.is_none() {
-        let text = "auth.master_key: missing: page tokens and upload ids are sealed with a key derived from upstream.secret_access_key, and change with it";
+        let text = "auth.master_key: missing: page tokens, upload ids and the ledger's names are made with a key derived from upstream.secret_access_key, and change with it";
         warnings.push(text.to_owned());
     }
     warnings

@@ -8,9 +8,11 @@ use md5::{Digest as _, Md5};
 use std::collections::HashMap;
 use std::time::Instant;
 
+use super::admission::outcome;
 use super::answer::Answer;
 use super::settle::Record;
 use super::{Ask, Gateway};
+use crate::account::{Outcome, Write};
 use crate::error::{Code, Error, Result};
 use crate::keymap::UpstreamTarget;
 use crate::s3::operation::client_key;
@@ -35,20 +37,19 @@ impl Gateway {
             }
         }
         if !mapped.is_empty() {
-            let document =
-                xml::write_delete(mapped.iter().map(|(target, object)| (target.key.as_str(), *object)));
-            let told = Told::new(self.delete_upstream(&ask, document, record).await?);
-            results.extend(mapped.iter().map(|(target, object)| told.of(target, object)));
+            results.extend(self.delete_mapped(&ask, mapped, record).await?);
         }
         Ok(Answer::xml(xml::write_delete_result(&results, delete.quiet)))
     }
 
-    async fn delete_upstream(
+    async fn delete_mapped(
         &self,
         ask: &Ask<'_>,
-        document: String,
+        mapped: Vec<(UpstreamTarget, &DeleteObject)>,
         record: &mut Record,
     ) -> Result<Vec<DeleteResult>> {
+        let document =
+            xml::write_delete(mapped.iter().map(|(target, object)| (target.key.as_str(), *object)));
         let digest = STANDARD.encode(Md5::digest(document.as_bytes()));
         let call = self
             .upstream
@@ -56,10 +57,40 @@ impl Gateway {
             .query("delete", "")
             .header(HeaderName::from_static("content-md5"), HeaderValue::from_str(&digest).expect("base64"))
             .header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        let ids = self.ledger.quota().ids();
+        let targets = mapped.iter().map(|(target, _)| ids.target(&target.key)).collect();
+        let held = self.admit(ask, Write::Delete { targets }).await?;
+        let mapped: Vec<(UpstreamTarget, DeleteObject)> =
+            mapped.into_iter().map(|(target, object)| (target, object.clone())).collect();
+        let (upstream, now) = (self.upstream.clone(), ask.now);
         let started = Instant::now();
-        let answered = self.upstream.send_document(call, document.into(), ask.now).await;
-        self.note_upstream(started, &answered, record);
-        xml::parse_delete_result(&upstream::read_document(answered?).await?)
+        let deleting = async move {
+            let results = async {
+                let response = upstream.send_document(call, document.into(), now).await?;
+                let told = Told::new(xml::parse_delete_result(&upstream::read_document(response).await?)?);
+                Ok(mapped.iter().map(|(target, object)| told.of(target, object)).collect::<Vec<_>>())
+            }
+            .await;
+            held.settle(match &results {
+                Ok(results) => Outcome::Each(results.iter().map(outcome_of_one).collect()),
+                Err(_) => outcome(&results),
+            })
+            .await?;
+            results
+        };
+        let results = self.run_to_settlement(deleting).await;
+        self.note_upstream(started, &results, record);
+        results
+    }
+}
+
+fn outcome_of_one(result: &DeleteResult) -> Outcome {
+    match &result.outcome {
+        // Another version may be the current one now, or the same as before.
+        DeleteOutcome::Deleted { .. } if result.version_id.is_some() => Outcome::Look,
+        DeleteOutcome::Deleted { .. } => Outcome::Done,
+        DeleteOutcome::Failed { code, .. } if code == Code::InternalError.as_str() => Outcome::Unknown,
+        DeleteOutcome::Failed { .. } => Outcome::Failed,
     }
 }
 

@@ -2,18 +2,22 @@
 //! ends are mapped by the same scopes, so a copy can only ever go from one's own to one's own.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
+use super::admission::outcome;
 use super::answer::Answer;
 use super::keep_alive::Promise;
 use super::settle::Record;
 use super::{Ask, Gateway, multipart};
 use crate::access;
+use crate::account::Write;
 use crate::error::{Code, Error, Result};
+use crate::keymap::UpstreamTarget;
 use crate::s3::operation::{Operation, client_key};
-use crate::s3::{uri, xml};
+use crate::s3::{query, uri, xml};
 use crate::types::{BucketName, ClientKey};
 use crate::upstream::{self, headers};
 
@@ -71,18 +75,48 @@ impl Gateway {
         if is_part {
             call = multipart::name_part(call, &ask, &self.tokens)?;
         }
+        let size = self.source_size(&ask, &source, &source_target).await?;
+        let write = if is_part {
+            let size = copied_range(ask.headers)?.map_or(size, |range| range.end() - range.start() + 1);
+            let (number, upload_id) = multipart::part_named(&ask, &self.tokens)?;
+            Write::Part { upload: self.ledger_upload(&ask, upload_id)?, number, size }
+        } else {
+            Write::Put { target: self.ledger_target(&ask)?, size }
+        };
+        let held = self.admit(&ask, write).await?;
         let uri = if is_part { HeaderMap::new() } else { self.platform_uri_header(&ask) };
         let early = uri.clone();
         let copied = if is_part { xml::Copied::Part } else { xml::Copied::Object };
         let (upstream, now) = (self.upstream.clone(), ask.now);
         let operation = async move {
-            let response = upstream.send_document(call, bytes::Bytes::new(), now).await?;
-            let kept = headers::of_write(response.headers());
-            let document = upstream::read_document(response).await?;
-            let result = upstream::embedded(xml::parse_copy_result(&document)?)?;
+            let answered = async {
+                let response = upstream.send_document(call, bytes::Bytes::new(), now).await?;
+                let kept = headers::of_write(response.headers());
+                let document = upstream::read_document(response).await?;
+                Ok((kept, upstream::embedded(xml::parse_copy_result(&document)?)?))
+            }
+            .await;
+            held.settle(outcome(&answered)).await?;
+            let (kept, result) = answered?;
             Ok(Answer::xml(xml::write_copy_result(copied, &result)).headers(kept).headers(uri))
         };
         self.run_slow(operation, early, &ask, record).await
+    }
+
+    /// What a copy would add: the quota must know before the upstream does it.
+    async fn source_size(&self, ask: &Ask<'_>, source: &Source, target: &UpstreamTarget) -> Result<u64> {
+        let mut call = self
+            .upstream
+            .object_call(Operation::HeadObject, Method::HEAD, target)
+            .headers(headers::of_copy_source(ask.headers));
+        if let Some(version_id) = &source.version_id {
+            call = call.query("versionId", version_id);
+        }
+        let response = self.upstream.send(call, ask.now).await?;
+        let length = response.headers().get(header::CONTENT_LENGTH);
+        length
+            .and_then(|length| length.to_str().ok()?.parse().ok())
+            .ok_or_else(|| Error::new(Code::BadGateway).because("a HEAD without a length"))
     }
 
     /// Runs a slow operation to its end, and answers early if it takes long.
@@ -109,9 +143,40 @@ impl Gateway {
     }
 }
 
+/// The bytes that `UploadPartCopy` takes of its source: `bytes=first-last`, both given.
+fn copied_range(headers: &HeaderMap) -> Result<Option<RangeInclusive<u64>>> {
+    let Some(value) = headers.get("x-amz-copy-source-range") else {
+        return Ok(None);
+    };
+    let range = value.to_str().ok().and_then(|text| {
+        let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+        let (first, last) = (query::number::<u64>(first)?, query::number::<u64>(last)?);
+        (first <= last).then_some(first..=last)
+    });
+    range.map(Some).ok_or_else(|| {
+        Error::new(Code::InvalidArgument)
+            .say("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy")
+            .detail("ArgumentName", "x-amz-copy-source-range")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_of_part_copies() {
+        let range = |text: &'static str| {
+            let headers =
+                [(HeaderName::from_static("x-amz-copy-source-range"), HeaderValue::from_static(text))];
+            copied_range(&headers.into_iter().collect())
+        };
+        assert_eq!(range("bytes=5-9").expect("a range"), Some(5..=9));
+        assert_eq!(copied_range(&HeaderMap::new()).expect("none"), None);
+        for bad in ["bytes=5-", "bytes=-5", "bytes=9-5", "5-9", "bytes=a-b", "bytes=0-1,3-4"] {
+            assert_eq!(range(bad).expect_err(bad).code, Code::InvalidArgument, "{bad}");
+        }
+    }
 
     fn parse(text: &str) -> Result<(String, String, Option<String>)> {
         let source = Source::parse(&HeaderValue::from_bytes(text.as_bytes()).expect("a value"))?;

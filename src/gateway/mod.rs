@@ -3,9 +3,11 @@
 //! builds the upstream call and rewrites what comes back. The body is wrapped, never held. Errors become
 //! answers in one place, here; what a request did is told once, by its `Record`.
 
+mod admission;
 mod answer;
 mod batch;
 mod copy;
+mod json_api;
 mod keep_alive;
 mod listing;
 mod local;
@@ -26,23 +28,27 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, h
 use hyper::body::Incoming;
 
 use crate::access::{self, Grant};
+use crate::admit::Admit;
+use crate::admit::tiers::{Standing, Tiers};
 use crate::auth::Authenticator;
 use crate::body::download::Download;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
 use crate::body::unread::Unread;
 use crate::body::upload::UploadHandle;
-use crate::config::{self, BucketKind, Config};
+use crate::config::{self, BucketKind, Config, RefusalStatus};
 use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
+use crate::ledger::Ledger;
 use crate::metrics::Throttle;
-use crate::s3::operation::{self, BodyKind, Operation, Target};
+use crate::s3::operation::{self, Access, BodyKind, Operation, Target};
 use crate::s3::query::Query;
 use crate::s3::{uri, xml};
-use crate::sigv4::verify::{Head, VerifiedPayload};
+use crate::sigv4::verify::{Head, VerifiedPayload, presented};
 use crate::types::{BucketName, Caller, ClientKey, RequestId};
 use crate::upstream::{self, Call, Upstream};
 use answer::{Answer, Content, Stream};
+pub use json_api::{ApiCall, JsonApi};
 use keep_alive::SlowOperations;
 pub use settle::Instruments;
 use settle::Record;
@@ -59,13 +65,17 @@ pub struct Gateway {
     /// Shared with operations that outlive their client.
     upstream: Arc<Upstream>,
     slow_operations: SlowOperations,
+    ledger: Ledger,
+    tiers: Arc<Tiers>,
+    api: Arc<dyn JsonApi>,
+    refusal_status: RefusalStatus,
     tokens: Tokens,
     uri_scheme: Option<UriScheme>,
     public_url: Option<Uri>,
     virtual_host_suffix: Option<String>,
     region: String,
     body_idle_timeout: Duration,
-    max_in_flight: usize,
+    admit: Admit,
     instruments: Instruments,
     plus: listing::PlusHabit,
 }
@@ -85,6 +95,9 @@ struct Ask<'a> {
     request: &'a operation::Request<'a>,
     caller: &'a Caller,
     grant: Grant,
+    standing: Arc<Standing>,
+    /// What is written in this bucket counts towards the quota.
+    counts: bool,
     peer: Peer,
     request_id: RequestId,
     now: SystemTime,
@@ -110,37 +123,46 @@ impl Ask<'_> {
 }
 
 impl Gateway {
-    pub fn new(config: &Config, instruments: Instruments) -> anyhow::Result<Self> {
+    pub fn new(
+        config: &Config,
+        instruments: Instruments,
+        upstream: Arc<Upstream>,
+        ledger: Ledger,
+        tiers: Arc<Tiers>,
+        admit: Admit,
+        api: Arc<dyn JsonApi>,
+    ) -> Self {
         // A platform view is none of the buckets yet; the configuration warns of it.
         let buckets: Vec<_> =
             config.buckets.iter().filter(|bucket| bucket.kind != BucketKind::PlatformView).cloned().collect();
-        let tokens = match &config.auth.master_key {
-            Some(key) => Tokens::new(key.expose()),
-            None => Tokens::new(config.upstream.secret_access_key.expose().as_bytes()),
-        };
+        let tokens = Tokens::new(config.shared_secret());
         let uri_scheme = config
             .uri
             .enabled
             .then(|| UriScheme { scheme: config.uri.scheme.clone(), bucket: config.uri.bucket.clone() });
-        Ok(Self {
+        Self {
             authenticator: Authenticator::new(config),
             bucket_names: buckets.iter().map(|bucket| bucket.name.clone()).collect(),
             buckets: buckets.into_iter().map(|bucket| (bucket.name.clone(), bucket)).collect(),
-            upstream: Arc::new(Upstream::new(&config.upstream, instruments.metrics.clone())?),
+            upstream,
             slow_operations: SlowOperations::new(
                 config.server.max_in_flight.as_count(),
                 config.upstream.slow_operation_timeout,
             ),
+            ledger,
+            tiers,
+            api,
+            refusal_status: config.quota.refusal_status,
             tokens,
             uri_scheme,
             public_url: config.server.public_url.clone(),
             virtual_host_suffix: config.server.virtual_host_suffix.clone(),
             region: config.upstream.region.clone(),
             body_idle_timeout: config.server.body_idle_timeout,
-            max_in_flight: config.server.max_in_flight.as_count(),
+            admit,
             instruments,
             plus: listing::PlusHabit::default(),
-        })
+        }
     }
 
     /// Answers one request. Dropping the future, as hyper does when the client goes, cancels what is under way.
@@ -174,8 +196,11 @@ impl Gateway {
         now: SystemTime,
         record: &mut Record,
     ) -> Result<Answer> {
-        self.check_load()?;
+        record.permit = Some(self.admit.enter()?);
         check_http(parts)?;
+        if self.is_api(parts) {
+            return Ok(self.serve_api(parts, peer, now, record).await);
+        }
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
         let target = Target::parse(parts.uri.path(), self.host_bucket(parts).as_deref())?;
         record.bucket.clone_from(&target.bucket);
@@ -191,10 +216,9 @@ impl Gateway {
             query: &request.query,
             headers: &parts.headers,
         };
-        let (caller, payload) = self.authenticator.authenticate(head, now).inspect_err(|error| {
-            self.instruments.metrics.auth_failure(error.code);
-        })?;
-        let caller = &*record.caller.insert(caller);
+        let payload = self.let_in(head, peer, now, record)?;
+        let standing = self.standing(record, request.operation.access()).await?;
+        let caller = record.caller.as_ref().expect("who was let in is known");
 
         let Some(bucket) = &request.target.bucket else {
             return Ok(self.list_buckets(caller));
@@ -216,6 +240,8 @@ impl Gateway {
             request: &request,
             caller: &caller,
             grant,
+            standing,
+            counts: bucket.counts_towards_quota,
             peer,
             request_id: record.id,
             now,
@@ -279,14 +305,50 @@ impl Gateway {
         }
     }
 
-    /// More requests than the gateway is set to carry are turned away at once, at the price of a head.
-    fn check_load(&self) -> Result<()> {
-        let in_flight = usize::try_from(self.instruments.metrics.in_flight_requests.get()).unwrap_or(0);
-        if in_flight > self.max_in_flight {
-            self.instruments.metrics.throttled(Throttle::InFlight);
-            return Err(Error::new(Code::SlowDown).retry_after(Duration::from_secs(1)));
+    /// Authenticates the caller, unless its address keeps failing at it.
+    fn let_in(
+        &self,
+        head: Head<'_>,
+        peer: Peer,
+        now: SystemTime,
+        record: &mut Record,
+    ) -> Result<VerifiedPayload> {
+        let presented = presented(head);
+        let key = presented.as_ref().ok().map(|presented| presented.credential.access_key_id);
+        self.admit.check_peer(peer.ip, key)?;
+        match presented.and_then(|presented| self.authenticator.authenticate(head, &presented, now)) {
+            Ok((caller, payload)) => {
+                if let Some(key) = key {
+                    self.admit.peer_succeeded(peer.ip, key);
+                }
+                record.caller = Some(caller);
+                Ok(payload)
+            }
+            Err(error) => {
+                self.admit.peer_failed(peer.ip, key);
+                self.instruments.metrics.auth_failure(error.code);
+                Err(error)
+            }
         }
-        Ok(())
+    }
+
+    /// The caller's tier and limits, and a place for the request within them. While the store is away, reads go on
+    /// with what is known without it.
+    async fn standing(&self, record: &mut Record, access: Access) -> Result<Arc<Standing>> {
+        let caller = record.caller.as_ref().expect("who was let in is known");
+        let standing = match self.tiers.of(&caller.user).await {
+            Ok(standing) => standing,
+            Err(_) if access != Access::Write => Arc::new(self.tiers.rules().standing(&caller.user, None)),
+            Err(unavailable) => return Err(unavailable.into()),
+        };
+        if !standing.enabled {
+            return Err(Code::InvalidAccessKeyId.into());
+        }
+        if let Some(permit) = &mut record.permit {
+            self.admit.admit(permit, &caller.user, &standing.limits)?;
+        }
+        record.download_pacer = self.admit.download_pacer(&caller.user, &standing.limits);
+        Ok(standing)
     }
 
     /// The bucket that a virtual-hosted `Host` names: `<bucket>.<virtual_host_suffix>`.
@@ -332,7 +394,7 @@ impl Gateway {
         answered
     }
 
-    fn note_upstream<B>(&self, started: Instant, answered: &Result<Response<B>>, record: &mut Record) {
+    fn note_upstream<T>(&self, started: Instant, answered: &Result<T>, record: &mut Record) {
         record.upstream = Some(started.elapsed());
         if answered.as_ref().is_err_and(|error| error.code == Code::SlowDown) {
             self.instruments.metrics.throttled(Throttle::Upstream);
@@ -358,6 +420,7 @@ impl Gateway {
     /// Waits for operations that go on without their clients.
     pub async fn finish(&self) {
         self.slow_operations.finish().await;
+        self.ledger.finish().await;
     }
 
     /// The URL at which this caller's client finds an object, for `Location` elements.
@@ -434,7 +497,8 @@ fn respond(
                 Stream::Upstream(_) => stream_idle,
                 Stream::Trickle(_) => keep_alive::SILENCE,
             };
-            Download::stream(stream, idle, record)
+            let pacer = std::mem::take(&mut record.download_pacer);
+            Download::stream(stream, idle, record).paced(pacer)
         }
     };
     let mut response = Response::new(body);

@@ -3,10 +3,14 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+use std::time::Instant;
+
+use super::admission::outcome;
 use super::answer::Answer;
 use super::settle::Record;
 use super::token::Tokens;
 use super::{Ask, Gateway, local};
+use crate::account::{Outcome, Write};
 use crate::body::checksum::Algorithm;
 use crate::error::{Code, Error, Result};
 use crate::s3::query;
@@ -14,7 +18,7 @@ use crate::s3::xml::{self, PartsView};
 use crate::upstream::{self, Call, headers};
 
 /// S3's limit on part numbers.
-const MAX_PART_NUMBER: u32 = 10_000;
+const MAX_PART_NUMBER: u16 = 10_000;
 const MAX_PARTS_A_PAGE: u32 = 1000;
 
 /// The upstream's id of the upload that was asked for, if it is the caller's.
@@ -23,28 +27,50 @@ fn upload_id<'q>(ask: &'q Ask<'_>, tokens: &Tokens) -> Result<&'q str> {
     tokens.unmark(marked, &ask.context(&[ask.key().as_str()])).ok_or_else(|| Code::NoSuchUpload.into())
 }
 
-/// Adds the upload id and part number that were asked for.
-pub(super) fn name_part(call: Call, ask: &Ask<'_>, tokens: &Tokens) -> Result<Call> {
-    let invalid = || {
+/// The part number that was asked for, and the upstream's id of the upload.
+pub(super) fn part_named<'q>(ask: &'q Ask<'_>, tokens: &Tokens) -> Result<(u16, &'q str)> {
+    let number = ask.param("partNumber").and_then(query::number::<u16>);
+    let number = number.filter(|number| (1..=MAX_PART_NUMBER).contains(number)).ok_or_else(|| {
         Error::new(Code::InvalidArgument)
             .say("Part number must be an integer between 1 and 10000, inclusive")
             .detail("ArgumentName", "partNumber")
-    };
-    let number: u32 = ask.param("partNumber").and_then(query::number).ok_or_else(invalid)?;
-    if !(1..=MAX_PART_NUMBER).contains(&number) {
-        return Err(invalid());
-    }
-    Ok(call.query("partNumber", &number.to_string()).query("uploadId", upload_id(ask, tokens)?))
+    })?;
+    Ok((number, upload_id(ask, tokens)?))
+}
+
+/// Adds the upload id and part number that were asked for.
+pub(super) fn name_part(call: Call, ask: &Ask<'_>, tokens: &Tokens) -> Result<Call> {
+    let (number, upload_id) = part_named(ask, tokens)?;
+    Ok(call.query("partNumber", &number.to_string()).query("uploadId", upload_id))
 }
 
 impl Gateway {
     pub(super) async fn create_upload(&self, ask: Ask<'_>, record: &mut Record) -> Result<Answer> {
         let checksum = checksum_headers(ask.headers)?;
         let call = self.object_call(Method::POST, &ask)?.query("uploads", "");
-        let response = self.forward(call, &ask, record).await?;
-        let mut headers = headers::of_write(response.headers());
+        let target = self.ledger_target(&ask)?;
+        let held = self.admit(&ask, Write::Create { target: target.clone() }).await?;
+        let (upstream, ledger, now) = (self.upstream.clone(), self.ledger.clone(), ask.now);
+        let started = Instant::now();
+        let creating = async move {
+            let created = async {
+                let response = upstream.send(call, now).await?;
+                let headers = headers::of_write(response.headers());
+                let id = xml::parse_initiate_result(&upstream::read_document(response).await?)?;
+                Ok((headers, id))
+            }
+            .await;
+            held.settle(match &created {
+                Ok((_, id)) => Outcome::Created(ledger.quota().ids().upload(target, id)),
+                Err(_) => outcome(&created),
+            })
+            .await?;
+            created
+        };
+        let created = self.run_to_settlement(creating).await;
+        self.note_upstream(started, &created, record);
+        let (mut headers, id) = created?;
         headers.extend(checksum);
-        let id = xml::parse_initiate_result(&upstream::read_document(response).await?)?;
         let id = self.tokens.mark(&id, &ask.context(&[ask.key().as_str()]));
         let document = xml::write_initiate_result(ask.bucket().as_str(), ask.key().as_str(), &id);
         Ok(Answer::xml(document).headers(headers))
@@ -67,12 +93,20 @@ impl Gateway {
         let early = uri.clone();
         let location = self.location(&ask);
         let (bucket, key) = (ask.bucket().clone(), ask.key().clone());
+        let numbers = parts.iter().map(|part| part.number).collect();
+        let write = Write::Complete { upload: self.ledger_upload(&ask, id)?, parts: numbers };
+        let held = self.admit(&ask, write).await?;
         let (upstream, now) = (self.upstream.clone(), ask.now);
         let operation = async move {
-            let response = upstream.send_document(call, xml::write_complete(&parts).into(), now).await?;
-            let kept = headers::of_write(response.headers());
-            let document = upstream::read_document(response).await?;
-            let completed = upstream::embedded(xml::parse_complete_result(&document)?)?;
+            let completed = async {
+                let response = upstream.send_document(call, xml::write_complete(&parts).into(), now).await?;
+                let kept = headers::of_write(response.headers());
+                let document = upstream::read_document(response).await?;
+                Ok((kept, upstream::embedded(xml::parse_complete_result(&document)?)?))
+            }
+            .await;
+            held.settle(outcome(&completed)).await?;
+            let (kept, completed) = completed?;
             let document = xml::write_complete_result(&location, bucket.as_str(), key.as_str(), &completed);
             Ok(Answer::xml(document).headers(kept).headers(uri))
         };
@@ -82,7 +116,22 @@ impl Gateway {
     pub(super) async fn abort_upload(&self, ask: Ask<'_>, record: &mut Record) -> Result<Answer> {
         let id = upload_id(&ask, &self.tokens)?;
         let call = self.object_call(Method::DELETE, &ask)?.query("uploadId", id);
-        self.forward(call, &ask, record).await?;
+        let held = self.admit(&ask, Write::Abort { upload: self.ledger_upload(&ask, id)? }).await?;
+        let (upstream, now) = (self.upstream.clone(), ask.now);
+        let started = Instant::now();
+        let aborting = async move {
+            let answered = upstream.send(call, now).await;
+            held.settle(match &answered {
+                // It is gone either way.
+                Err(error) if error.code == Code::NoSuchUpload => Outcome::Done,
+                _ => outcome(&answered),
+            })
+            .await?;
+            answered
+        };
+        let answered = self.run_to_settlement(aborting).await;
+        self.note_upstream(started, &answered, record);
+        answered?;
         Ok(Answer::empty(StatusCode::NO_CONTENT))
     }
 

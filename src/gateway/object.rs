@@ -5,15 +5,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use http_body::Body as _;
 use hyper::body::Incoming;
 use std::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::admission::{Held, outcome, outcome_of_upload};
 use super::answer::Answer;
 use super::settle::Record;
 use super::{Ask, Gateway, local, multipart};
+use crate::account::{Outcome, Write};
 use crate::body::checksum::Verified;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
 use crate::body::unread::Unread;
-use crate::body::upload::{GateState, upload};
+use crate::body::upload::{GateState, UploadHandle, upload};
 use crate::error::{Code, Error, Result};
 use crate::s3::operation::Operation;
 use crate::s3::xml;
@@ -80,7 +83,15 @@ impl Gateway {
             call = multipart::name_part(call, &ask, &self.tokens)?;
         }
         let plan = UploadPlan::from_head(ask.headers, payload.into_inner())?;
-        let (response, verified) = self.stream_up(call, plan, body, &ask, record).await?;
+        let size = plan.length();
+        let write = if is_part {
+            let (number, upload_id) = multipart::part_named(&ask, &self.tokens)?;
+            Write::Part { upload: self.ledger_upload(&ask, upload_id)?, number, size }
+        } else {
+            Write::Put { target: self.ledger_target(&ask)?, size }
+        };
+        let held = self.admit(&ask, write).await?;
+        let (response, verified) = self.stream_up(call, plan, body, held, &ask, record).await?;
         let mut headers = headers::to_client(response.headers());
         headers.remove(header::CONTENT_LENGTH);
         if let Some(verified) = verified {
@@ -101,24 +112,54 @@ impl Gateway {
         call: Call,
         plan: UploadPlan,
         body: &mut Unread,
+        held: Held,
         ask: &Ask<'_>,
         record: &mut Record,
     ) -> Result<(Response<Incoming>, Option<Verified>)> {
+        let (upstream, now) = (self.upstream.clone(), ask.now);
+        let started = Instant::now();
         if plan.is_empty() {
-            let verified = small::verify_empty(body.take(), plan, self.body_idle_timeout).await?;
-            body.was_read_whole();
-            let started = Instant::now();
-            let answered = self.upstream.send_document(call, Bytes::new(), ask.now).await;
+            let (empty, idle) = (body.take(), self.body_idle_timeout);
+            let sending = async move {
+                let answered = match small::verify_empty(empty, plan, idle).await {
+                    Ok(verified) => upstream
+                        .send_document(call, Bytes::new(), now)
+                        .await
+                        .map(|response| (response, verified)),
+                    Err(fault) => Err(fault),
+                };
+                held.settle(outcome(&answered)).await?;
+                answered
+            };
+            let answered = self.run_to_settlement(sending).await;
+            if answered.is_ok() {
+                body.was_read_whole();
+            }
             self.note_upstream(started, &answered, record);
-            return Ok((answered?, verified));
+            return answered;
         }
         let gate = if plan.length() > ASK_FIRST_ABOVE { GateState::Closed } else { GateState::Open };
+        let pacer = self.admit.upload_pacer(&ask.caller.user, &ask.standing.limits);
         let (stream, handle) = upload(body.take(), plan, self.body_idle_timeout, gate);
+        let stream = stream.paced(pacer);
         record.upload = Some(handle.clone());
-        let started = Instant::now();
-        let answered = self.upstream.send_upload(call, stream, &handle, ask.now).await;
+        let gone = CancellationToken::new();
+        let _client = gone.clone().drop_guard();
+        let sending = async move {
+            let answered = {
+                let sending = upstream.send_upload(call, stream, &handle, now);
+                tokio::select! {
+                    answered = sending => answered.map(|response| (response, handle.verified())),
+                    // Nobody waits any more, and the upstream has not all of it: it never will.
+                    () = left_early(&gone, &handle) => Err(Code::IncompleteBody.into()),
+                }
+            };
+            held.settle(outcome_of_upload(&answered, &handle)).await?;
+            answered
+        };
+        let answered = self.run_to_settlement(sending).await;
         self.note_upstream(started, &answered, record);
-        Ok((answered?, handle.verified()))
+        answered
     }
 
     pub(super) async fn delete_object(&self, ask: Ask<'_>, record: &mut Record) -> Result<Answer> {
@@ -127,19 +168,30 @@ impl Gateway {
         if let Some(version_id) = version_id {
             call = call.query("versionId", version_id);
         }
-        let headers = match self.forward(call, &ask, record).await {
-            Ok(response) => headers::to_client(response.headers()),
-            // S3 deletes what is not there with success; not every upstream does. A condition is another matter.
-            Err(error)
-                if error.code == Code::NoSuchKey
-                    && version_id.is_none()
-                    && !ask.headers.contains_key(header::IF_MATCH) =>
-            {
-                HeaderMap::new()
-            }
-            Err(error) => return Err(error),
+        let of_version = version_id.is_some();
+        let unconditional = !of_version && !ask.headers.contains_key(header::IF_MATCH);
+        let held = self.admit(&ask, Write::Delete { targets: vec![self.ledger_target(&ask)?] }).await?;
+        let (upstream, now) = (self.upstream.clone(), ask.now);
+        let started = Instant::now();
+        let deleting = async move {
+            let answered = match upstream.send(call, now).await {
+                Ok(response) => Ok(headers::to_client(response.headers())),
+                // S3 deletes what is not there with success; not every upstream does. A condition is another
+                // matter.
+                Err(error) if error.code == Code::NoSuchKey && unconditional => Ok(HeaderMap::new()),
+                Err(error) => Err(error),
+            };
+            held.settle(match outcome(&answered) {
+                // Another version may be the current one now, or the same as before.
+                Outcome::Done if of_version => Outcome::Look,
+                other => other,
+            })
+            .await?;
+            answered
         };
-        Ok(Answer::empty(StatusCode::NO_CONTENT).headers(headers))
+        let answered = self.run_to_settlement(deleting).await;
+        self.note_upstream(started, &answered, record);
+        Ok(Answer::empty(StatusCode::NO_CONTENT).headers(answered?))
     }
 
     /// `GetObjectAttributes`, as far as a HEAD can tell: the parts of a multipart object it cannot.
@@ -221,6 +273,14 @@ fn is_of_another_version(ask: &Ask<'_>, response: &Response<Incoming>) -> bool {
     };
     let is = |name: HeaderName| response.headers().get(name).is_some_and(|value| value == known);
     response.status() == StatusCode::PARTIAL_CONTENT && !is(header::ETAG) && !is(header::LAST_MODIFIED)
+}
+
+/// The client has left, and its body will never be whole.
+async fn left_early(gone: &CancellationToken, upload: &UploadHandle) {
+    gone.cancelled().await;
+    if upload.is_complete() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// What `GetObjectAttributes` was asked for: at least one name, all of them known.

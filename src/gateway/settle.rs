@@ -11,7 +11,9 @@ use http::{HeaderValue, StatusCode};
 use prometheus::IntGauge;
 
 use crate::access_log::{AccessLog, Entry};
+use crate::admit::Permit;
 use crate::body::download::{End, Outcome};
+use crate::body::pace::Pacer;
 use crate::body::upload::UploadHandle;
 use crate::error::{Blame, Code, Error};
 use crate::metrics::{Ended, Metrics};
@@ -53,6 +55,10 @@ pub struct Record {
     pub operation: Option<Operation>,
     pub bucket: Option<BucketName>,
     pub key: Option<ClientKey>,
+    /// The places that the request takes; given back when it has ended.
+    pub permit: Option<Permit>,
+    /// For the answer's body.
+    pub download_pacer: Pacer,
     /// Tells what the client has sent of an object.
     pub upload: Option<UploadHandle>,
     /// Bytes of a body that is no upload.
@@ -90,6 +96,8 @@ impl Record {
             operation: None,
             bucket: None,
             key: None,
+            permit: None,
+            download_pacer: Pacer::default(),
             upload: None,
             document_bytes: 0,
             upstream: None,

@@ -16,6 +16,7 @@ pub use users::{LimitName, UserChange, UserRecord};
 use self::redis::Redis;
 use crate::account::{Account, LeaseId, Millis, ObjectId, Reply, Step, Upload, UploadKey};
 use crate::config;
+use crate::error::{Code, Error};
 use crate::metrics::Metrics;
 use crate::types::UserId;
 use embedded::Embedded;
@@ -24,6 +25,14 @@ use embedded::Embedded;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the state store is not available")]
 pub struct Unavailable;
+
+impl From<Unavailable> for Error {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::new(Code::ServiceUnavailable)
+            .say("The state store is not available. Please try again.")
+            .because(unavailable)
+    }
+}
 
 pub type Result<T, E = Unavailable> = std::result::Result<T, E>;
 

@@ -218,6 +218,15 @@ pub fn to_client(upstream: &HeaderMap) -> HeaderMap {
     headers
 }
 
+/// What a HEAD of a copy's source needs of a client's head: its key, where it is encrypted with one.
+pub fn of_copy_source(client: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, of_source) in SSE_C.iter().zip(SOURCE_SSE_C) {
+        headers.extend(client.get(*of_source).map(|value| (HeaderName::from_static(name), value.clone())));
+    }
+    headers
+}
+
 /// Takes out every checksum of content.
 pub fn remove_checksums(headers: &mut HeaderMap) {
     for name in CHECKSUMS {

@@ -38,10 +38,28 @@ impl Certificate {
     }
 }
 
-/// Requests that the origin leaves unanswered.
+/// Requests that the origin leaves unanswered, and that mean nothing without their client. A write that the
+/// upstream has all of is another matter: it goes on to its settlement.
 fn requests(world: &World) -> [Request; 2] {
-    let put = Request::put("/datasets/upload", "small");
-    [world.alice().sign(Request::get("/datasets/control")), world.alice().sign(put)]
+    let get = |target: &str| world.alice().sign(Request::get(target));
+    [get("/datasets/control"), get("/datasets?list-type=2")]
+}
+
+#[test]
+fn r03_an_upload_that_was_sent_whole_is_settled_without_its_client() {
+    let world = World::new();
+    world.origin.next(Act::serve().after(Duration::from_millis(500)));
+    let mut client = world.client();
+    client.write(world.alice().sign(Request::put("/datasets/upload", "whole")).bytes());
+    world.origin.wait_for("the upload", |seen| seen.len() == 1 && seen[0].is_complete());
+    client.hang_up();
+    let before = world.account("alice").used;
+    let settled = || {
+        let account = world.account("alice");
+        (account.used, account.reserved) == (before + 5, 0)
+    };
+    eventually(Duration::from_secs(5), "the ledger has the object", settled);
+    assert_eq!(world.origin.object("datasets/alice/upload").unwrap(), b"whole");
 }
 
 fn gone(world: &World, number: usize) {

@@ -27,6 +27,7 @@ mod objects;
 mod origin_self_test;
 mod payload_modes;
 mod presigned;
+mod quota;
 mod streaming;
 mod upstream_faults;
 mod upstream_pace;

@@ -121,10 +121,15 @@ fn r08_writes_without_a_body_survive_a_stale_connection() {
         (delete.header("if-match", "\"e\""), 1),
     ] {
         let before = world.origin.count();
-        world.origin.next(Act::hang_up(Cut::Close));
+        let first = std::sync::atomic::AtomicBool::new(true);
+        let first_write = move |seen: &Seen| {
+            seen.method() != "HEAD" && first.swap(false, std::sync::atomic::Ordering::Relaxed)
+        };
+        world.origin.when(first_write, Act::hang_up(Cut::Close));
         let request = world.alice().sign(request);
         let response = world.call(&request);
-        assert_eq!(world.origin.count() - before, tries, "{} {}", request.method, request.target);
+        let writes = world.origin.seen()[before..].iter().filter(|seen| seen.method() != "HEAD").count();
+        assert_eq!(writes, tries, "{} {}", request.method, request.target);
         assert_eq!(response.status < 300, tries == 2, "{}", response.everything());
         world.origin.behave();
     }

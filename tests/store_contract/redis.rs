@@ -53,11 +53,11 @@ async fn gateways_hold_a_user_to_one_limit() {
     let alice = user("alice");
     count(&one, &alice, Vec::new()).await;
     let limits = Limits { storage: Some(1000), ..Limits::default() };
-    let (watcher, watched) = (open(server.state()).await.0, alice.clone());
+    let (third, watched) = (open(server.state()).await.0, alice.clone());
     let watch = tokio::spawn(async move {
         let mut samples = 0;
         loop {
-            let Ok(Some(account)) = watcher.account(&watched).await else { continue };
+            let Ok(Some(account)) = third.account(&watched).await else { continue };
             assert!(account.used + account.reserved <= 1000, "{account:?}");
             samples += 1;
             if account.reserved == 1000 {

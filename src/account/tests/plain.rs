@@ -181,3 +181,36 @@ fn a_limit_lowered_below_the_use_refuses_writes_and_nothing_else() {
     settle(&mut ledger, 3, Outcome::Done, 1);
     assert_eq!(sums(&ledger), (0, 0));
 }
+
+#[test]
+fn a_check_says_what_a_put_would_be_told_and_holds_nothing() {
+    let check = |ledger: &mut Memory, size, limits, now| match ledger.step(Step::Check { size, limits }, now)
+    {
+        Reply::Begun(begun) => begun,
+        other => panic!("{other:?}"),
+    };
+    let limits = Limits {
+        storage: Some(10),
+        file_size: Some(8),
+        uploads_per_hour: Some(1),
+        uploads_per_day: Some(2),
+        ..Limits::default()
+    };
+    assert_eq!(check(&mut Memory::default(), 1, limits, 1), Begun::NotCounted);
+    let mut ledger = counted();
+    assert_eq!(check(&mut ledger, 8, limits, 1), Begun::Admitted);
+    assert_eq!(check(&mut ledger, 8, limits, 1), Begun::Admitted);
+    assert_eq!(sums(&ledger), (0, 0));
+    begin(&mut ledger, 1, put(0, 6), limits, 1000);
+    for (size, now, expected) in [
+        (9, 2000, Begun::Refused(Refusal::FileSize { size: 9, max: 8 })),
+        (5, 2000, Begun::Refused(Refusal::Storage { used: 6, adds: 5, max: 10 })),
+        (4, 2000, Begun::Refused(Refusal::Hourly { count: 1, max: 1, retry_after: HOUR - 1000 })),
+        (4, 1000 + HOUR, Begun::Admitted),
+    ] {
+        assert_eq!(check(&mut ledger, size, limits, now), expected, "{size} at {now}");
+        if matches!(expected, Begun::Refused(_)) {
+            assert_eq!(begin(&mut ledger, 9, put(1, size), limits, now), expected, "{size} at {now}");
+        }
+    }
+}

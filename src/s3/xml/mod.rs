@@ -8,6 +8,7 @@
 mod copy;
 mod delete;
 mod error;
+mod inventory;
 mod list;
 mod local;
 mod multipart;
@@ -20,6 +21,7 @@ pub use delete::{
     write_delete_result,
 };
 pub use error::{Answer, UpstreamError, parse_error, write_error};
+pub use inventory::{OpenUpload, Page, read_objects, read_parts, read_uploads};
 pub use list::{
     Evidence, ListView, ObjectsPage, Owner, Rewritten, Unmap, UploadsPage, VersionsPage, empty_objects,
     empty_uploads, empty_versions, rewrite_objects, rewrite_uploads, rewrite_versions,

@@ -94,9 +94,11 @@ impl Redis {
         let mut walk = if every_user { Walk::Users(None) } else { Walk::Active(0) };
         let mut found = Vec::new();
         while let Some(users) = self.walk(&mut walk).await? {
-            let mut answers = stream::iter(&users)
-                .map(async |user| (user, self.leases_expired(user, now).await))
-                .buffer_unordered(AT_ONCE);
+            let asked = users.into_iter().map(|user| async move {
+                let answer = self.leases_expired(&user, now).await;
+                (user, answer)
+            });
+            let mut answers = stream::iter(asked).buffer_unordered(AT_ONCE);
             let mut idle = Vec::new();
             while let Some((user, answer)) = answers.next().await {
                 let (expired, left) = answer?;
@@ -302,7 +304,7 @@ impl Redis {
         Ok((ids, known(integer(&left))?))
     }
 
-    async fn drop_idle(&self, users: &[&UserId]) -> Result<()> {
+    async fn drop_idle(&self, users: &[UserId]) -> Result<()> {
         if users.is_empty() {
             return Ok(());
         }

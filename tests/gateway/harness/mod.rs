@@ -23,4 +23,4 @@ pub use text::{
     uri_encode, xml_escape,
 };
 pub use wire::{End, find};
-pub use world::{Answers, Settings, World, eventually};
+pub use world::{Answers, Settings, World, control_body, eventually};

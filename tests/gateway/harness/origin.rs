@@ -181,6 +181,13 @@ impl Origin {
         self.shared.lock().store.open_uploads()
     }
 
+    /// As if nothing had been asked yet.
+    pub fn forget(&self) {
+        let mut inner = self.shared.lock();
+        inner.seen.clear();
+        inner.connections = 0;
+    }
+
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.lock().seen.clone()
     }

@@ -9,8 +9,11 @@ use super::origin::{GATEWAY_KEY, GATEWAY_SECRET, NAMESPACE, Origin, REAL_BUCKET,
 use super::signer::{HOST, Request, Signer};
 use super::text::{assert_well_formed, element, uri_decode};
 use super::{Client, Response};
+use bucketwarden::account::{Account, Recount, Step};
 use bucketwarden::app::Running as Gateway;
 use bucketwarden::config::Config;
+use bucketwarden::ledger::Ledger;
+use bucketwarden::types::UserId;
 
 /// Statuses and codes that answer a request rightly. An empty code asks for none: what the HTTP layer itself
 /// refuses has no S3 error.
@@ -35,6 +38,9 @@ pub struct World {
 pub struct Settings<'a> {
     pub server: &'a str,
     pub upstream: &'a str,
+    /// Of the tier that everyone is in; by default as shipped, but without end to uploads and requests.
+    pub limits: Option<&'a str>,
+    pub quota: &'a str,
     /// Where the upstream is said to be, if not at the world's origin.
     pub upstream_at: Option<SocketAddr>,
     /// Whether it is said to speak TLS.
@@ -44,6 +50,24 @@ pub struct Settings<'a> {
 impl World {
     pub fn new() -> Self {
         Self::with(&Settings::default())
+    }
+
+    /// With these limits for everyone.
+    pub fn with_limits(limits: &str) -> Self {
+        Self::with(&Settings { limits: Some(limits), ..Settings::default() })
+    }
+
+    /// The ledger's own word on a user.
+    pub fn account(&self, user: &str) -> Account {
+        let user = UserId::parse(user).expect("an id");
+        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
+        self.runtime.block_on(store.account(&user)).expect("the store answers").unwrap_or_default()
+    }
+
+    pub fn recount(&self, user: &str) {
+        let user = UserId::parse(user).expect("an id");
+        let ledger = self.gateway.as_ref().expect("the gateway runs").ledger();
+        self.runtime.block_on(ledger.recount(&user, |_| {})).expect("the origin lists");
     }
 
     /// With more lines in `[server]`.
@@ -71,6 +95,18 @@ impl World {
         let loaded = load(&text, state.path());
         let gateway = runtime.block_on(Gateway::start(&loaded)).expect("the gateway starts");
         let (s3, admin) = (gateway.s3_addr(), gateway.admin_addr());
+        // Everyone has been seen before: no test's request is a user's first, with a count of its own.
+        runtime.block_on(async {
+            for user in USERS {
+                let user = UserId::parse(user).expect("an id");
+                if settings.upstream_at.is_some() {
+                    count_nothing(gateway.ledger(), &user).await;
+                } else {
+                    gateway.ledger().recount(&user, |_| {}).await.expect("the origin lists");
+                }
+            }
+        });
+        origin.forget();
         Self { origin, gateway: Some(gateway), s3, admin, client_names: Vec::new(), runtime, _state: state }
     }
 
@@ -355,8 +391,19 @@ fn load(text: &str, base: &Path) -> Config {
     }
 }
 
+/// Where the upstream is said to be elsewhere, nobody is there to list; nothing was stored either.
+async fn count_nothing(ledger: &Ledger, user: &UserId) {
+    let step = |step| ledger.store().step(user, Step::Recount(step), 1);
+    step(Recount::Begin { stale_before: 1 }).await.expect("the store answers");
+    step(Recount::End { number: 1, life: ledger.store().life() }).await.expect("the store answers");
+}
+
 fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
-    let Settings { server, upstream: more, .. } = settings;
+    let Settings { server, upstream: more, limits, quota, .. } = settings;
+    let limits = limits.unwrap_or(
+        "uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"\n\
+         requests_per_second = \"unlimited\"\nmax_concurrent_requests = \"unlimited\"",
+    );
     let scheme = if settings.upstream_tls { "https" } else { "http" };
     let users: String = USERS
         .iter()
@@ -404,6 +451,10 @@ access = "read-only"
 counts_towards_quota = false
 [state]
 url = "redb:./state.redb"
+[tiers.default]
+{limits}
+[quota]
+{quota}
 [uri]
 bucket = "platform"
 {users}

@@ -1,0 +1,156 @@
+//! How many requests run at a time: of everybody, and of each user. In: a request that begins, then whose it is.
+//! Out: a `Permit`, which rides in the answer's body and frees both places when it goes. A user has an entry while
+//! the user has a request, no longer.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::body::pace::Replicas;
+use crate::config::Limit;
+use crate::error::{Code, Error, Result};
+use crate::metrics::{Metrics, Throttle};
+use crate::types::UserId;
+
+/// A place is free when some request has ended, which is soon.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) struct Concurrency {
+    places: Arc<Places>,
+    most: Limit<usize>,
+    replicas: Replicas,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct Places {
+    total: AtomicUsize,
+    by_user: Mutex<HashMap<UserId, u64>>,
+}
+
+/// A request's place among all, and among its user's once it is known whose it is.
+pub struct Permit {
+    places: Arc<Places>,
+    user: Option<UserId>,
+}
+
+impl Concurrency {
+    pub(super) fn new(most: Limit<usize>, replicas: Replicas, metrics: Arc<Metrics>) -> Self {
+        Self { places: Arc::default(), most, replicas, metrics }
+    }
+
+    /// A place among all requests.
+    pub(super) fn enter(&self) -> Result<Permit> {
+        // Counted first, so that two cannot take the last place; the permit gives it back either way.
+        let before = self.places.total.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit { places: self.places.clone(), user: None };
+        if self.most.allows(&before.saturating_add(1)) {
+            Ok(permit)
+        } else {
+            Err(self.refuse(Throttle::InFlight))
+        }
+    }
+
+    /// A place among the user's requests; `most` is what the user may have at all gateways together.
+    pub(super) fn admit(&self, permit: &mut Permit, user: &UserId, most: Limit) -> Result<()> {
+        permit.leave_user();
+        let most = most.at().map_or(u64::MAX, |most| self.replicas.share(most));
+        let mut by_user = self.places.by_user();
+        match by_user.get_mut(user) {
+            Some(running) if *running >= most => {
+                drop(by_user);
+                return Err(self.refuse(Throttle::Concurrency));
+            }
+            Some(running) => *running += 1,
+            // The share is at least one.
+            None => drop(by_user.insert(user.clone(), 1)),
+        }
+        drop(by_user);
+        permit.user = Some(user.clone());
+        Ok(())
+    }
+
+    fn refuse(&self, throttle: Throttle) -> Error {
+        self.metrics.throttled(throttle);
+        Error::new(Code::SlowDown).retry_after(RETRY_AFTER)
+    }
+}
+
+impl Places {
+    fn by_user(&self) -> MutexGuard<'_, HashMap<UserId, u64>> {
+        self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Permit {
+    fn leave_user(&mut self) {
+        let Some(user) = self.user.take() else { return };
+        let mut by_user = self.places.by_user();
+        if let Some(running) = by_user.get_mut(&user) {
+            *running -= 1;
+            if *running == 0 {
+                by_user.remove(&user);
+            }
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.leave_user();
+        self.places.total.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admit::kit::{gateways, throttled, user};
+
+    #[test]
+    fn a_user_has_so_many_requests_and_leaves_nothing_behind() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let all = Concurrency::new(Limit::At(5), Replicas::one(), metrics.clone());
+        let enter = |name| {
+            let mut permit = all.enter()?;
+            all.admit(&mut permit, &user(name), Limit::At(2)).map(|()| permit)
+        };
+        let first = enter("alice").unwrap();
+        let second = enter("alice").unwrap();
+        let refused = enter("alice").map(drop).unwrap_err();
+        assert_eq!((refused.code, refused.retry_after_secs()), (Code::SlowDown, Some(1)));
+        assert_eq!(throttled(&metrics, "concurrency"), 1);
+        let others = [enter("bob").unwrap(), enter("bob").unwrap(), enter("carol").unwrap()];
+        assert_eq!(enter("dave").map(drop).unwrap_err().code, Code::SlowDown);
+        assert_eq!(throttled(&metrics, "in_flight"), 1);
+        drop(first);
+        let third = enter("alice").unwrap();
+        drop((second, third, others));
+        assert!(all.places.by_user().is_empty());
+        assert_eq!(all.places.total.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn gateways_share_what_a_user_may_have() {
+        let (live, replicas) = gateways(3);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let all = Concurrency::new(Limit::Unlimited, replicas, metrics);
+        let admitted = |most| {
+            let mut permits = Vec::new();
+            while permits.len() < 100 {
+                let mut permit = all.enter().unwrap();
+                if all.admit(&mut permit, &user("alice"), most).is_err() {
+                    break;
+                }
+                permits.push(permit);
+            }
+            permits.len()
+        };
+        assert_eq!(admitted(Limit::At(64)), 21);
+        assert_eq!(admitted(Limit::At(2)), 1, "at least one");
+        assert_eq!(admitted(Limit::Unlimited), 100);
+        live.send(1).unwrap();
+        assert_eq!(admitted(Limit::At(64)), 64);
+    }
+}

@@ -1,0 +1,272 @@
+//! Who a user is to the limits: tier, own limits, role, whether enabled. In: a user's id. Out: their `Standing`,
+//! from the configuration's entry of that id and the store's record over it. Looked up once per user however
+//! many ask, and kept for at most five seconds; what is changed here is seen here at once. While the store is
+//! away, what it said last goes on being true.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use tokio::sync::OnceCell;
+
+use super::UserLimits;
+use crate::account;
+use crate::config::{Config, Tier};
+use crate::store::{Result, Store, UserRecord};
+use crate::types::{Role, UserId};
+
+/// How old an answer may be: a change made at another gateway is seen here after as long.
+const FRESH: Duration = Duration::from_secs(5);
+/// Users kept at most, about 300 bytes each.
+const MAX_USERS: u64 = 100_000;
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Standing {
+    /// A name of the configuration's tiers, whatever a record says: it may be a label.
+    pub tier: Arc<str>,
+    pub role: Role,
+    pub enabled: bool,
+    /// The tier's, with the user's own in their place.
+    pub limits: UserLimits,
+}
+
+impl Standing {
+    /// What the ledger holds a write against.
+    pub fn ledger_limits(&self) -> account::Limits {
+        (&self.limits).into()
+    }
+}
+
+/// A user's entry in the configuration file.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Managed {
+    pub tier: String,
+    pub role: Role,
+}
+
+/// What the configuration says of tiers and users.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    tiers: BTreeMap<String, (Arc<str>, Tier)>,
+    managed: HashMap<UserId, Managed>,
+}
+
+impl Rules {
+    pub fn new(config: &Config) -> Self {
+        let tiers = config.tiers.iter();
+        let managed = config.users.iter();
+        Self {
+            tiers: tiers.map(|(name, tier)| (name.clone(), (name.as_str().into(), tier.clone()))).collect(),
+            managed: managed
+                .map(|user| (user.id.clone(), Managed { tier: user.tier.clone(), role: user.role }))
+                .collect(),
+        }
+    }
+
+    pub fn tier_names(&self) -> impl Iterator<Item = &str> {
+        self.tiers.keys().map(String::as_str)
+    }
+
+    /// The user's entry in the file, which then has the say over their role and keys.
+    pub fn managed(&self, user: &UserId) -> Option<&Managed> {
+        self.managed.get(user)
+    }
+
+    pub fn managed_users(&self) -> impl Iterator<Item = &UserId> {
+        self.managed.keys()
+    }
+
+    /// The file's word on role and enabled, the record's on tier and limits; a tier that nobody knows any more
+    /// is the default one.
+    pub fn standing(&self, user: &UserId, record: Option<&UserRecord>) -> Standing {
+        let managed = self.managed(user);
+        let of_record = record.and_then(|record| record.tier.as_deref());
+        let said = [of_record, managed.map(|managed| managed.tier.as_str()), Some(Tier::DEFAULT)];
+        let (tier, limits) = said
+            .into_iter()
+            .flatten()
+            .find_map(|name| self.tiers.get(name))
+            .expect("a configuration always has the default tier");
+        let none = BTreeMap::new();
+        Standing {
+            tier: tier.clone(),
+            role: match managed {
+                Some(managed) => managed.role,
+                None => record.and_then(|record| record.role).unwrap_or_default(),
+            },
+            enabled: managed.is_some() || record.is_none_or(|record| record.enabled),
+            limits: UserLimits::new(limits, record.map_or(&none, |record| &record.limits)),
+        }
+    }
+}
+
+type Pending = Arc<OnceCell<Arc<Standing>>>;
+
+pub struct Tiers {
+    rules: Rules,
+    store: Arc<Store>,
+    cache: Standings,
+}
+
+impl Tiers {
+    pub fn new(config: &Config, store: Arc<Store>) -> Self {
+        Self { rules: Rules::new(config), store, cache: Standings::new(FRESH) }
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub async fn of(&self, user: &UserId) -> Result<Arc<Standing>> {
+        let ask = async || {
+            let record = self.store.user(user).await?;
+            Ok(self.rules.standing(user, record.as_ref()))
+        };
+        self.cache.get(user, ask).await
+    }
+
+    /// Something about the user was changed: whoever asks from now on gets a new answer.
+    pub fn forget(&self, user: &UserId) {
+        self.cache.forget(user);
+    }
+}
+
+/// What was found out, fresh or not.
+struct Standings {
+    fresh: Cache<UserId, Pending>,
+    last: Cache<UserId, Arc<Standing>>,
+}
+
+impl Standings {
+    fn new(fresh: Duration) -> Self {
+        Self {
+            fresh: Cache::builder().max_capacity(MAX_USERS).time_to_live(fresh).build(),
+            last: Cache::builder().max_capacity(MAX_USERS).build(),
+        }
+    }
+
+    async fn get(&self, user: &UserId, ask: impl AsyncFnOnce() -> Result<Standing>) -> Result<Arc<Standing>> {
+        let pending = self.fresh.get_with_by_ref(user, Pending::default);
+        let standing = pending.get_or_try_init(async || match ask().await {
+            Ok(standing) => {
+                let standing = Arc::new(standing);
+                // Not if the user was changed while this was being asked for.
+                if self.fresh.get(user).is_some_and(|current| Arc::ptr_eq(&current, &pending)) {
+                    self.last.insert(user.clone(), standing.clone());
+                }
+                Ok(standing)
+            }
+            Err(unavailable) => self.last.get(user).ok_or(unavailable),
+        });
+        standing.await.cloned()
+    }
+
+    /// Also what is being asked for just now: its answer goes to those who wait for it, and to nobody else. And
+    /// what was true before a change is not true while the store is away: a user disabled stays out.
+    fn forget(&self, user: &UserId) {
+        self.fresh.invalidate(user);
+        self.last.invalidate(user);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::config::Limit;
+    use crate::store::Unavailable;
+
+    fn id(text: &str) -> UserId {
+        UserId::parse(text).expect("an id")
+    }
+
+    fn rules() -> Rules {
+        let text = "[upstream]\ndialect = \"s3\"\nendpoint = \"http://127.0.0.1:1\"\nregion = \"us-east-1\"\n\
+                    bucket = \"real\"\naccess_key_id = \"AKREAL\"\nsecret_access_key = \"a-secret-of-the-gateway\"\n\
+                    [tiers.gold]\nmax_storage = \"2TiB\"\n\
+                    [[users]]\nid = \"deputy\"\ntier = \"premium\"\nrole = \"service\"\n";
+        Rules::new(&Config::from_toml(text, Path::new(".")).expect("a configuration").config)
+    }
+
+    fn record(tier: &str) -> UserRecord {
+        UserRecord {
+            tier: Some(tier.to_owned()),
+            role: Some(Role::User),
+            enabled: false,
+            limits: BTreeMap::from([
+                ("max_storage".to_owned(), Some(7)),
+                ("uploads_per_day".to_owned(), None),
+            ]),
+            created_at: 0,
+        }
+    }
+
+    #[test]
+    fn a_record_stands_over_the_file_but_not_in_role_and_enabled() {
+        let rules = rules();
+        let nobody = rules.standing(&id("nobody"), None);
+        assert_eq!((&*nobody.tier, nobody.role, nobody.enabled), ("default", Role::User, true));
+        assert_eq!(*nobody.limits, Tier::shipped_default());
+
+        let own = rules.standing(&id("own"), Some(&record("gold")));
+        assert_eq!((&*own.tier, own.role, own.enabled), ("gold", Role::User, false));
+        assert_eq!(own.limits.max_storage, Limit::At(7));
+        assert_eq!(own.limits.uploads_per_day, Limit::Unlimited);
+        assert_eq!(own.ledger_limits().storage, Some(7));
+        assert_eq!(own.ledger_limits().uploads_per_hour, Some(50));
+
+        let deputy = rules.standing(&id("deputy"), None);
+        assert_eq!((&*deputy.tier, deputy.role, deputy.enabled), ("premium", Role::Service, true));
+        let deputy = rules.standing(&id("deputy"), Some(&record("gold")));
+        assert_eq!((&*deputy.tier, deputy.role, deputy.enabled), ("gold", Role::Service, true));
+        let gone = rules.standing(&id("deputy"), Some(&record("tier-of-yesterday")));
+        assert_eq!(&*gone.tier, "premium");
+        assert_eq!(&*rules.standing(&id("own"), Some(&record("tier-of-yesterday"))).tier, "default");
+    }
+
+    #[tokio::test]
+    async fn many_who_ask_at_once_ask_the_store_once() {
+        let (cache, rules, user) = (Standings::new(FRESH), rules(), id("alice"));
+        let asked = AtomicUsize::new(0);
+        let ask = || {
+            cache.get(&user, async || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                Ok(rules.standing(&user, None))
+            })
+        };
+        let all = futures_util::future::join_all((0..100).map(|_| ask())).await;
+        assert!(all.iter().all(Result::is_ok));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        cache.forget(&user);
+        ask().await.expect("an answer");
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_known_stays_true_while_the_store_is_away() {
+        let (cache, rules, user) = (Standings::new(FRESH), rules(), id("alice"));
+        let away = async || cache.get(&user, async || Err(Unavailable)).await;
+        assert_eq!(away().await, Err(Unavailable));
+        let known = cache.get(&user, async || Ok(rules.standing(&user, Some(&record("gold"))))).await;
+        // As time does.
+        cache.fresh.invalidate(&user);
+        assert_eq!(away().await, known);
+        cache.forget(&user);
+        assert_eq!(away().await, Err(Unavailable), "what was changed is not what it was");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_a_change_overtook_is_not_kept() {
+        let (cache, rules, user) = (Standings::new(FRESH), rules(), id("alice"));
+        let overtaken = cache.get(&user, async || {
+            cache.forget(&user);
+            Ok(rules.standing(&user, None))
+        });
+        overtaken.await.expect("an answer to the one who asked");
+        assert_eq!(cache.get(&user, async || Err(Unavailable)).await, Err(Unavailable));
+    }
+}
