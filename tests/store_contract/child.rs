@@ -6,7 +6,12 @@ const ROLE: &str = "STORE_CONTRACT_CHILD";
 
 /// A process that runs one test of this binary, which finds `given` by [`given`].
 pub(crate) fn run(test: &str, given: &str) -> Child {
-    spawn(Command::new(std::env::current_exe().unwrap()), test, given)
+    spawn(&mut Command::new(std::env::current_exe().unwrap()), test, given)
+}
+
+/// The same, with one more variable in its environment.
+pub(crate) fn run_with(test: &str, given: &str, variable: &str, value: &std::path::Path) -> Child {
+    spawn(Command::new(std::env::current_exe().unwrap()).env(variable, value), test, given)
 }
 
 /// The same, and no file may grow larger than this, as if the disk were full.
@@ -14,10 +19,10 @@ pub(crate) fn run_limited(test: &str, given: &str, largest_file: u64) -> Child {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec prlimit --fsize=\"$0\":unlimited \"$@\""]);
     command.arg(largest_file.to_string()).arg(std::env::current_exe().unwrap());
-    spawn(command, test, given)
+    spawn(&mut command, test, given)
 }
 
-fn spawn(mut command: Command, test: &str, given: &str) -> Child {
+fn spawn(command: &mut Command, test: &str, given: &str) -> Child {
     command
         .args(["--exact", test, "--nocapture", "--ignored"])
         .env(ROLE, given)

@@ -10,12 +10,13 @@ use bucketwarden::account::{Begun, DAY, LeaseId, Limits, Outcome, Refusal, Reply
 use bucketwarden::config;
 use bucketwarden::metrics::Metrics;
 use bucketwarden::store::{Store, Unavailable};
+use bucketwarden::types::Secret;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::kit::{LEASE, NOW, account, begin, count, lease, objects, settle, target, try_begin, user};
 use crate::openers::Place;
 use crate::server::{Cluster, Proxy, Server, state};
-use crate::{accounts, programs, users};
+use crate::{accounts, child, programs, users};
 
 async fn open(state: config::State) -> (Arc<Store>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new().unwrap());
@@ -258,17 +259,45 @@ async fn replicas_are_counted_while_they_beat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_needed_where_there_is_one() {
     let server = Server::start_with(&["--user", "gateway", "on", ">open-sesame", "~*", "&*", "+@all"]).await;
-    let url = |login: &str| {
-        config::State::Redis(bucketwarden::types::Secret::new(format!(
-            "redis://{login}@{}",
-            server.address()
-        )))
-    };
+    let url =
+        |login: &str| config::State::Redis(Secret::new(format!("redis://{login}@{}", server.address())));
     server.cli(&["CONFIG", "SET", "requirepass", "another"]);
     let (store, _) = open(url("gateway:open-sesame")).await;
     assert!(store.is_up());
     let (store, _) = open(url("gateway:wrong")).await;
     assert!(!store.is_up());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_trusts_the_systems_roots_and_no_others() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (cert, key) = (file("tls.crt", made.cert.pem()), file("tls.key", made.signing_key.serialize_pem()));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let tls =
+        ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-auth-clients", "no"];
+    let _server = Server::start_with(&tls).await;
+    let url = format!("rediss://localhost:{port}");
+    let (store, _) = open(config::State::Redis(Secret::new(url.clone()))).await;
+    assert!(!store.is_up(), "a certificate that nobody vouches for");
+    let test = "redis::child_that_trusts";
+    let mut child = child::run_with(test, &url, "SSL_CERT_FILE", cert.as_ref());
+    assert!(child.wait().unwrap().success());
+}
+
+/// Has the certificate among the system's roots.
+#[tokio::test]
+#[ignore = "a child of `tls_trusts_the_systems_roots_and_no_others`"]
+async fn child_that_trusts() {
+    let Some(url) = child::given() else { return };
+    let (store, _) = open(config::State::Redis(Secret::new(url))).await;
+    assert!(store.is_up());
+    count(&store, &user("alice"), Vec::new()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
