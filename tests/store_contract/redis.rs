@@ -90,7 +90,8 @@ async fn gateways_hold_a_user_to_one_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_outlives_a_killed_server() {
-    let mut server = Server::start().await;
+    // Every answer is on disk before it is given.
+    let mut server = Server::start_with(&["--appendfsync", "always"]).await;
     let (store, metrics) = open(server.state()).await;
     assert!(store.is_up() && metrics.state_available.get() == 1);
     let life = store.life();
@@ -328,7 +329,7 @@ async fn a_cluster_does_what_one_server_does() {
 #[ignore = "a measurement: prints what `store::redis` says of memory"]
 async fn memory_of_objects_and_of_an_idle_user() {
     const OBJECTS: u64 = 100_000;
-    let server = Server::start_with(&["--appendfsync", "everysec"]).await;
+    let server = Server::start().await;
     let (store, _) = open(server.state()).await;
     let used = || -> u64 {
         let info = server.cli(&["INFO", "memory"]);

@@ -19,7 +19,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// One that has every answer on disk before it gives it.
     pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
@@ -107,7 +106,7 @@ pub(crate) fn state(address: SocketAddr) -> config::State {
 fn spawn(port: u16, folder: &tempfile::TempDir, arguments: &[String]) -> Child {
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
-        .args(["--appendfsync", "always", "--dir", folder.path().to_str().unwrap()])
+        .args(["--dir", folder.path().to_str().unwrap()])
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

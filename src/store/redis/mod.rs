@@ -44,6 +44,8 @@ use crate::types::{Secret, UserId};
 
 /// Questions about different users that are under way at once.
 const AT_ONCE: usize = 64;
+/// What a change to a record may take: no request waits for it, and others may be before it.
+const CHANGE: Duration = Duration::from_secs(1);
 /// A user without leases is forgotten as active after this time: much longer than a mark is relied on.
 const IDLE: Duration = Duration::from_mins(10);
 
@@ -185,14 +187,17 @@ impl Redis {
         now: Millis,
     ) -> Result<(UserRecord, bool)> {
         let _timer = self.metrics.state(StateOperation::User);
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + CHANGE;
         let lane = user.as_str().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31) ^ usize::from(byte));
         let lane = &self.changing[lane % self.changing.len()];
         let _alone = timeout_at(deadline, lane.lock()).await.map_err(|_| Unavailable)?;
-        self.command(redis::cmd("ZADD").arg(keys::USERS).arg(0).arg(user.as_str())).await?;
         while Instant::now() < deadline {
             let row = self.record(user).await?;
             let is_new = row.is_none();
+            if is_new {
+                // First: a record that no list has would be lost from sight.
+                self.command(redis::cmd("ZADD").arg(keys::USERS).arg(0).arg(user.as_str())).await?;
+            }
             let before = row.as_ref().map(|row| rows::from_json(row).map_err(unreadable)).transpose()?;
             let record = change.apply(before, now);
             let after = rows::to_json(&record).map_err(unreadable)?;
