@@ -3,7 +3,7 @@
 //! else's is an error: state is never begun anew where some was.
 //!
 //! Commits are made in two phases and record what is free in the file: a crash leaves nothing to repair, and a
-//! damaged page is never taken for a commit cut short. A start verifies every page all the same (7 ms for 100,000
+//! damaged page is never taken for a commit cut short. A start verifies every page all the same (20 ms for 100,000
 //! objects), because redb trusts what it reads later; opening again after the disk failed does not.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};

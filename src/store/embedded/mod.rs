@@ -6,7 +6,7 @@
 //! written, it is found there later. A lease heals that, as it does a crash.
 //!
 //! An object's row takes 29 bytes: 20 are its key, 4 or 5 its value, 4 redb's own. The file grows in steps and keeps
-//! room for later rows; with 100,000 objects of 64 users it has 67 bytes for each:
+//! room for later rows; with 100,000 objects of 64 users it has 45 to 67 bytes for each:
 //! `cargo bench --bench ledger -- --bytes`.
 
 mod file;
