@@ -138,6 +138,28 @@ async fn a_torn_file_is_refused() {
 }
 
 #[tokio::test]
+async fn a_damaged_page_is_never_read_as_if_it_were_whole() {
+    let (place, whole) = filled().await;
+    let mut refused = 0;
+    for n in 0..40 {
+        let mut damaged = whole.clone();
+        for byte in &mut damaged[whole.len() * n / 40..][..64] {
+            *byte ^= 0x5a;
+        }
+        fs::write(place.path(), &damaged).unwrap();
+        match open(place.path()).await {
+            Err(_) => refused += 1,
+            // The page was free.
+            Ok(store) => {
+                let sums = account(&store, &user("alice")).await;
+                assert_eq!((sums.used, sums.counted), (19_999 * 10_000, true), "damaged at {n}/40");
+            }
+        }
+    }
+    assert!(refused > 10, "only {refused} were noticed");
+}
+
+#[tokio::test]
 async fn many_steps_share_a_commit() {
     let place = embedded().await;
     let metrics = Arc::new(Metrics::new().unwrap());

@@ -2,8 +2,9 @@
 //! path. Out: an open database that is known to be Bucketwarden's. A file that is torn, empty, or somebody
 //! else's is an error: state is never begun anew where some was.
 //!
-//! Commits are made in two phases and record what is free in the file, so that after a crash it is open again
-//! at once, however large it is, where a repair would read all of it.
+//! Commits are made in two phases and record what is free in the file: a crash leaves nothing to repair, and a
+//! damaged page is never taken for a commit cut short. A start verifies every page all the same (20 ms for 100,000
+//! objects), because redb trusts what it reads later; opening again after the disk failed does not.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -37,11 +38,15 @@ pub(super) fn open_or_create(path: &Path) -> anyhow::Result<Database> {
     {
         return Ok(made);
     }
-    open(path)
+    open(path, true)
 }
 
-/// Opens the state file that is there.
-pub(super) fn open(path: &Path) -> anyhow::Result<Database> {
+/// Opens the state file again that this process had open before.
+pub(super) fn open_again(path: &Path) -> anyhow::Result<Database> {
+    open(path, false)
+}
+
+fn open(path: &Path, verify: bool) -> anyhow::Result<Database> {
     let name = path.display();
     let mode = fs::metadata(path).with_context(|| format!("cannot open {name}"))?.permissions().mode();
     if mode & 0o777 != OWNER_ONLY {
@@ -49,7 +54,9 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Database> {
             .with_context(|| format!("cannot make {name} readable for its owner alone"))?;
     }
     // What was torn past recognition may trip an assertion of redb's.
-    let opened = catch_unwind(|| redb::Builder::new().set_cache_size(CACHE_BYTES).open(path));
+    let opened = catch_unwind(|| {
+        redb::Builder::new().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(verify).open(path)
+    });
     let db = match opened {
         Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => return Err(held(path)),
         Ok(other) => other.with_context(|| format!("{name} is torn, or no state file"))?,

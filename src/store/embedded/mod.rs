@@ -4,6 +4,10 @@
 //!
 //! `Unavailable` says that a write is not known to be on disk; in the worst case, a disk that failed after it had
 //! written, it is found there later. A lease heals that, as it does a crash.
+//!
+//! An object's row takes 29 bytes: 20 are its key, 4 or 5 its value, 4 redb's own. The file grows in steps and keeps
+//! room for later rows; with 100,000 objects of 64 users it has 45 to 67 bytes for each:
+//! `cargo bench --bench ledger -- --bytes`.
 
 mod file;
 mod tables;
@@ -38,7 +42,7 @@ impl Embedded {
         let db = file::open_or_create(path)?;
         let orphaned = leases(&db.begin_read()?, Millis::MAX, usize::MAX)?;
         let reopened = path.to_owned();
-        let writer = Writer::start(db, Box::new(move || file::open(&reopened)), Arc::clone(&metrics))?;
+        let writer = Writer::start(db, Box::new(move || file::open_again(&reopened)), Arc::clone(&metrics))?;
         Ok(Self { writer, orphaned: Mutex::new(orphaned), metrics })
     }
 

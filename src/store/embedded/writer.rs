@@ -18,8 +18,9 @@ use super::tables::{Stop, Tables};
 use crate::metrics::Metrics;
 use crate::store::{Result, Unavailable};
 
-/// Requests that share a commit at most; bounds how long the first of them waits for the others.
-const MAX_BATCH: usize = 256;
+/// Requests that share a commit at most; bounds how long the first of them waits for the others: 10 ms or so. With
+/// 512 callers 512 did better than 256 and 128, both in steps a second and in the slowest of them.
+const MAX_BATCH: usize = 512;
 /// Requests that wait for the next one; more wait to be let in.
 const MAX_WAITING: usize = 1024;
 /// How long anyone waits for a disk that does not answer. What was asked may still be done then.
