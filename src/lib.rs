@@ -10,6 +10,7 @@
 //!    - **authenticate**, [`auth`] on [`sigv4::verify`]: a `Caller` and a `VerifiedPayload`;
 //!    - **authorise**, [`access`]: a `Grant`, which holds the caller's scope in the real bucket;
 //!    - **map**, [`keymap`]: an `UpstreamTarget`, the real key. This file alone adds and removes prefixes.
+//!
 //!    A caller who is known needs a place and a turn within their limits ([`admit`]); a write reserves in its user's
 //!    [`account`] what it may add ([`ledger`], kept by the [`store`]) before a byte of it is asked for.
 //! 3. The operation's family in `gateway` (`object`, `listing`, `copy`, `multipart`, `batch`, `local`) builds

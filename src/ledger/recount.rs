@@ -34,6 +34,8 @@ pub struct Recounted {
 impl Ledger {
     /// Counts a user's objects and uploads from the bucket and sets the account right.
     pub async fn recount(&self, user: &UserId, mut tell: impl FnMut(Event) + Send) -> Result<Recounted> {
+        // Of the life in which it began: a store that restarted meanwhile may have lost pages of it.
+        let life = self.store().life();
         let stale_before = crate::now() - STALE;
         let begun = self.recount_step(user, Recount::Begin { stale_before: millis(stale_before) }).await?;
         let Some(number) = begun.number else {
@@ -69,7 +71,7 @@ impl Ledger {
             }
         }
         self.took(&mut counted, user, Recount::ForgetUploads { number }).await?;
-        self.took(&mut counted, user, Recount::End { number, life: self.store().life() }).await?;
+        self.took(&mut counted, user, Recount::End { number, life }).await?;
         let Recounted { found_bytes, missing_bytes, .. } = counted;
         self.0.metrics.ledger.drifted(found_bytes + missing_bytes);
         if found_bytes + missing_bytes > 0 {
