@@ -76,8 +76,12 @@ impl Bound {
         let store = Arc::new(Store::open(&config.state, metrics.clone()).await?);
         let tiers = Arc::new(Tiers::new(config, store.clone()));
         let upstream = Arc::new(Upstream::new(&config.upstream, metrics.clone())?);
-        let quota =
-            Quota::new(store.clone(), Ids::new(config.shared_secret()), config.quota.reservation_lease);
+        let quota = Quota::new(
+            store.clone(),
+            Ids::new(config.shared_secret()),
+            config.quota.reservation_lease,
+            metrics.clone(),
+        );
         let ledger = Ledger::new(quota, upstream.clone(), config, metrics.clone());
         let back_door = Arc::new(Admin {
             metrics: metrics.clone(),

@@ -111,6 +111,15 @@ impl Gateway {
             bucket = "bench"
             access_key_id = "UPSTREAMKEY0001"
             secret_access_key = "{secret}"
+            [state]
+            url = "redb:./{name}.redb"
+            [tiers.default]
+            max_storage = "unlimited"
+            max_file_size = "unlimited"
+            uploads_per_hour = "unlimited"
+            uploads_per_day = "unlimited"
+            requests_per_second = "unlimited"
+            max_concurrent_requests = "unlimited"
             [log]
             access = {access_log}
             [[users]]

@@ -12,6 +12,7 @@ use crate::account::{
     Begun, Found, LeaseId, Limits, Millis, Named, ObjectId, Outcome, Refusal, Reply, Settled, Step, Target,
     UploadKey, Write,
 };
+use crate::metrics::Metrics;
 use crate::store::{self, Store};
 use crate::types::{UpstreamKey, UserId};
 
@@ -78,13 +79,14 @@ struct Inner {
     store: Arc<Store>,
     ids: Ids,
     lease: Duration,
+    metrics: Arc<Metrics>,
     /// Leases of writes that this process has under way.
     live: Mutex<HashMap<UserId, Vec<LeaseId>>>,
 }
 
 impl Quota {
-    pub fn new(store: Arc<Store>, ids: Ids, lease: Duration) -> Self {
-        Self(Arc::new(Inner { store, ids, lease, live: Mutex::default() }))
+    pub fn new(store: Arc<Store>, ids: Ids, lease: Duration, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Inner { store, ids, lease, metrics, live: Mutex::default() }))
     }
 
     pub fn ids(&self) -> &Ids {
@@ -156,11 +158,6 @@ impl Quota {
         Ok(())
     }
 
-    /// How many writes are under way here.
-    pub fn live_count(&self) -> usize {
-        self.live().values().map(Vec::len).sum()
-    }
-
     fn expiry(&self, now: Millis) -> Millis {
         now + u64::try_from(self.0.lease.as_millis()).unwrap_or(u64::MAX / 2)
     }
@@ -174,6 +171,7 @@ impl Quota {
 impl Reservation {
     fn hold(quota: Quota, user: UserId, lease: LeaseId) -> Self {
         quota.live().entry(user.clone()).or_default().push(lease);
+        quota.0.metrics.ledger.reservations.inc();
         Self { quota, user, lease }
     }
 
@@ -199,6 +197,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        self.quota.0.metrics.ledger.reservations.dec();
         let mut live = self.quota.live();
         if let Some(leases) = live.get_mut(&self.user) {
             leases.retain(|lease| *lease != self.lease);

@@ -195,12 +195,9 @@ fn warnings_name_what_has_no_effect() {
     let quiet = toml(&format!("[auth]\nmaster_key = \"{MASTER_KEY}\"\n[admin]\ntoken = \"\"\n"));
     assert_eq!(quiet.unwrap().warnings, Vec::<String>::new());
     let loud = toml(
-        "endpoint = \"http://storage.example.com\"\n[admin]\ntoken = \"q8Zk2vN5rT7wXy1aB3cD6eF9gH0jK4mL\"\n[quota]\nrefusal_status = \"s3\"\n[tiers.default]\nburst = 5\n[state]\nurl = \"redis://cache\"\n[metrics]\nper_user_top = 3\n",
+        "endpoint = \"http://storage.example.com\"\n[admin]\ntoken = \"q8Zk2vN5rT7wXy1aB3cD6eF9gH0jK4mL\"\n[quota]\nrefusal_status = \"s3\"\n[tiers.default]\nburst = 5\n[state]\nurl = \"redis://cache\"\n[metrics]\nper_user_top = 3\n[telemetry]\notlp_endpoint = \"http://127.0.0.1:4318\"\n",
     );
-    assert_eq!(
-        warned_of(&loud.unwrap()),
-        ["[tiers.*]", "[quota]", "[state]", "metrics.per_user_top", "upstream.endpoint", "auth.master_key"]
-    );
+    assert_eq!(warned_of(&loud.unwrap()), ["[telemetry]", "upstream.endpoint", "auth.master_key"]);
 }
 
 #[test]
@@ -208,19 +205,11 @@ fn what_asks_for_a_default_is_warned_of_too() {
     let given = toml(
         "[server]\nproxy_protocol = false\n[auth]\nmaster_key_file = \"\"\n[auth.sts]\nenabled = true\n[tiers.default]\nburst = 200\n[quota]\n[state]\nurl = \"redb:./state.redb\"\n[metrics]\nper_user_top = 0\n[[buckets]]\nname = \"whole\"\nview = \"platform\"\n",
     );
-    let expected = [
-        "server.proxy_protocol",
-        "[auth.sts]",
-        "[[buckets]] view = \"platform\"",
-        "[tiers.*]",
-        "[quota]",
-        "[state]",
-        "metrics.per_user_top",
-        "auth.master_key",
-    ];
+    let expected =
+        ["server.proxy_protocol", "[auth.sts]", "[[buckets]] view = \"platform\"", "auth.master_key"];
     assert_eq!(warned_of(&given.unwrap()), expected);
-    let from_env = load(Some(UPSTREAM), None, &[("BUCKETWARDEN_QUOTA__REFUSAL_STATUS", "429")]).unwrap();
-    assert_eq!(warned_of(&from_env), ["[quota]", "auth.master_key"]);
+    let from_env = load(Some(UPSTREAM), None, &[("BUCKETWARDEN_AUTH__STS__ENABLED", "true")]).unwrap();
+    assert_eq!(warned_of(&from_env), ["[auth.sts]", "auth.master_key"]);
     let file = format!("{UPSTREAM}[admin]\ntoken = \"\"\ntoken_file = \"secret\"\n");
     let in_a_file = load(Some(&file), None, &[("BUCKETWARDEN_ADMIN__TOKEN", TOKEN)]).unwrap();
     assert_eq!(warned_of(&in_a_file), ["auth.master_key"]);

@@ -71,6 +71,8 @@ struct Inner {
     rules: Vec<Rule>,
     store: MemoryS3,
     connections: usize,
+    /// How many of them nobody wants to hear of any more.
+    forgotten: usize,
 }
 
 struct Shared {
@@ -106,6 +108,7 @@ impl Origin {
                 rules: Vec::new(),
                 store: MemoryS3::default(),
                 connections: 0,
+                forgotten: 0,
             }),
             changed: Condvar::new(),
             verifier: Signer::new(GATEWAY_KEY, GATEWAY_SECRET),
@@ -185,7 +188,7 @@ impl Origin {
     pub fn forget(&self) {
         let mut inner = self.shared.lock();
         inner.seen.clear();
-        inner.connections = 0;
+        inner.forgotten = inner.connections;
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -197,7 +200,8 @@ impl Origin {
     }
 
     pub fn connections(&self) -> usize {
-        self.shared.lock().connections
+        let inner = self.shared.lock();
+        inner.connections - inner.forgotten
     }
 
     pub fn last(&self) -> Seen {
