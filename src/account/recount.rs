@@ -3,7 +3,7 @@
 //! A recount has a number. What it sees in the listing, and what any write touches while it runs, carries that
 //! number. So a page that was fetched before a write ended cannot undo the write; and what carries no number
 //! when every page was taken in, is not there. In order: `Begin`, `Objects` page by page, `Uploads`, `Listed`,
-//! `Forget` in batches over the rows the store still has, `ForgetUploads`, `End`.
+//! `Forget` in batches over the rows the store still has, `ForgetUploads`, `End`; `GiveUp` at any point.
 
 use super::rows::{Millis, ObjectId, Part, Upload, UploadKey};
 use super::step::Named;
@@ -44,6 +44,10 @@ pub enum Recount {
         number: u32,
         life: u64,
     },
+    /// It cannot go on: the account stays as far as it was set right, and another may begin at once.
+    GiveUp {
+        number: u32,
+    },
 }
 
 /// What a step of a recount did.
@@ -60,7 +64,7 @@ pub struct Counted {
 impl Recount {
     pub(super) fn needs(&self, needs: &mut Needs) {
         match self {
-            Self::Begin { .. } | Self::Listed { .. } | Self::End { .. } => {}
+            Self::Begin { .. } | Self::Listed { .. } | Self::End { .. } | Self::GiveUp { .. } => {}
             Self::Objects { listed, .. } => needs.objects.extend(listed.iter().map(|(id, _)| *id)),
             Self::Upload { upload, .. } => {
                 needs.uploads.insert(upload.key);
@@ -79,7 +83,8 @@ impl Recount {
             | Self::Listed { number }
             | Self::Forget { number, .. }
             | Self::ForgetUploads { number }
-            | Self::End { number, .. } => Some(*number),
+            | Self::End { number, .. }
+            | Self::GiveUp { number } => Some(*number),
         }
     }
 }
@@ -122,6 +127,10 @@ impl View {
                 self.account.counted = true;
                 self.account.counted_at = now;
                 (self.account.life, self.account.written_at) = (life, now);
+            }
+            Recount::GiveUp { .. } => {
+                self.account.recount_at = 0;
+                self.account.counting = false;
             }
         }
         counted.number = Some(self.account.recount);

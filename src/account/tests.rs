@@ -77,6 +77,8 @@ enum Act {
     Sweep,
     /// One more step of a recount.
     Count,
+    /// The upstream does not list any more.
+    GiveUp,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -95,7 +97,8 @@ fn act() -> impl Strategy<Value = Act> {
         6 => any::<usize>().prop_map(Act::Answer),
         1 => any::<usize>().prop_map(Act::Lose),
         1 => Just(Act::Sweep),
-        2 => Just(Act::Count),
+        4 => Just(Act::Count),
+        1 => Just(Act::GiveUp),
     ]
 }
 
@@ -106,6 +109,7 @@ struct World {
     now: Millis,
     next: u8,
     recount: Option<Counting>,
+    gave_up: bool,
 }
 
 /// A recount on its way: its number, and the pages that were fetched and not taken in yet.
@@ -133,6 +137,7 @@ impl World {
             now: 1_000_000,
             next: 1,
             recount: None,
+            gave_up: false,
         }
     }
 
@@ -210,6 +215,12 @@ impl World {
             }
             Act::Sweep => self.sweep(),
             Act::Count => self.count(),
+            Act::GiveUp => {
+                if let Some(Counting { number, .. }) = self.recount.take() {
+                    self.recount(Recount::GiveUp { number });
+                    self.gave_up = true;
+                }
+            }
         }
     }
 
@@ -327,6 +338,10 @@ impl World {
         for _ in 0..3 {
             self.sweep();
             self.check();
+        }
+        if self.gave_up && self.recount.is_none() {
+            // The marks that one leaves when it gives up are the next one's to clear.
+            self.count();
         }
         while self.recount.is_some() {
             self.count();

@@ -10,7 +10,7 @@ mod sweep;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -40,6 +40,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     abandoned_after: Duration,
     reconcile_every: Duration,
+    since: SystemTime,
     /// Users being counted here; the receiver hears of the end.
     counting: Mutex<HashMap<UserId, watch::Receiver<bool>>>,
     tasks: TaskTracker,
@@ -64,6 +65,7 @@ impl Ledger {
             metrics,
             abandoned_after: config.quota.abandoned_upload_age,
             reconcile_every: config.quota.reconcile_interval,
+            since: crate::now(),
             counting: Mutex::default(),
             tasks: TaskTracker::new(),
         }))

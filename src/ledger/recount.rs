@@ -33,14 +33,32 @@ pub struct Recounted {
 
 impl Ledger {
     /// Counts a user's objects and uploads from the bucket and sets the account right.
-    pub async fn recount(&self, user: &UserId, mut tell: impl FnMut(Event) + Send) -> Result<Recounted> {
+    pub async fn recount(&self, user: &UserId, tell: impl FnMut(Event) + Send) -> Result<Recounted> {
         // Of the life in which it began: a store that restarted meanwhile may have lost pages of it.
         let life = self.store().life();
-        let stale_before = crate::now() - STALE;
+        let stale = crate::now() - STALE;
+        // What an earlier process was counting, nobody is counting now.
+        let stale_before = if self.store().is_shared() { stale } else { stale.max(self.0.since) };
         let begun = self.recount_step(user, Recount::Begin { stale_before: millis(stale_before) }).await?;
         let Some(number) = begun.number else {
             return Err(Error::new(Code::OperationAborted).because("another gateway is counting this user"));
         };
+        let counted = self.recount_as(number, life, user, tell).await;
+        if counted.is_err()
+            && let Err(error) = self.recount_step(user, Recount::GiveUp { number }).await
+        {
+            tracing::debug!(%user, %error, "a recount was not given up; it is over when it is stale");
+        }
+        counted
+    }
+
+    async fn recount_as(
+        &self,
+        number: u32,
+        life: u64,
+        user: &UserId,
+        mut tell: impl FnMut(Event) + Send,
+    ) -> Result<Recounted> {
         let mut counted = Recounted::default();
         for (_, scope) in &self.0.scopes {
             let prefix = scope.render(user);

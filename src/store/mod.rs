@@ -75,6 +75,11 @@ impl Store {
         }
     }
 
+    /// Whether other gateways may hold it too.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+
     /// Whether it answered last time it was asked.
     pub fn is_up(&self) -> bool {
         either!(self, store => store.is_up())

@@ -191,12 +191,6 @@ pub fn to_client(upstream: &HeaderMap) -> HeaderMap {
         "expires",
         "last-modified",
         "x-amz-archive-status",
-        "x-amz-checksum-crc32",
-        "x-amz-checksum-crc32c",
-        "x-amz-checksum-crc64nvme",
-        "x-amz-checksum-sha1",
-        "x-amz-checksum-sha256",
-        "x-amz-checksum-type",
         "x-amz-copy-source-version-id",
         "x-amz-delete-marker",
         "x-amz-expiration",
@@ -211,7 +205,8 @@ pub fn to_client(upstream: &HeaderMap) -> HeaderMap {
     ];
     let mut headers = HeaderMap::with_capacity(16);
     for (name, value) in upstream {
-        if VISIBLE.binary_search(&name.as_str()).is_ok() || name.as_str().starts_with(METADATA) {
+        let text = name.as_str();
+        if VISIBLE.binary_search(&text).is_ok() || text.starts_with(METADATA) || CHECKSUMS.contains(&text) {
             headers.append(name, value.clone());
         }
     }

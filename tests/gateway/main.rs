@@ -27,7 +27,11 @@ mod objects;
 mod origin_self_test;
 mod payload_modes;
 mod presigned;
+mod processes;
 mod quota;
+#[path = "../store_contract/server.rs"]
+#[allow(dead_code, reason = "a cluster and a faulty link are for the contract of the stores")]
+mod redis_server;
 mod streaming;
 mod upstream_faults;
 mod upstream_pace;

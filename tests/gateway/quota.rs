@@ -324,3 +324,13 @@ fn what_was_written_past_the_gateway_is_counted_at_the_next_recount() {
     assert_eq!(put(&world, "a", 60).status, 200);
     assert_eq!(put(&world, "b", 11).code(), "QuotaExceeded");
 }
+
+#[test]
+fn a_recount_that_failed_stands_in_nobodys_way() {
+    let world = world(100);
+    world.origin.seed("datasets/alice/past", "x".repeat(30));
+    world.origin.next(Act::error(403, "AccessDenied"));
+    assert!(world.try_recount("alice").is_err());
+    world.recount("alice");
+    assert_eq!(sums(&world), (30, 0));
+}

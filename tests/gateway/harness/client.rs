@@ -73,6 +73,11 @@ impl Client {
         Self { wire: Wire::new(TcpStream::connect(addr).expect("the gateway listens")) }
     }
 
+    /// None where nobody listens.
+    pub fn try_connect(addr: SocketAddr) -> Option<Self> {
+        Some(Self { wire: Wire::new(TcpStream::connect(addr).ok()?) })
+    }
+
     pub fn wire(&mut self) -> &mut Wire {
         &mut self.wire
     }

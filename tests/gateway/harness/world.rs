@@ -65,9 +65,13 @@ impl World {
     }
 
     pub fn recount(&self, user: &str) {
+        self.try_recount(user).expect("the origin lists");
+    }
+
+    pub fn try_recount(&self, user: &str) -> bucketwarden::error::Result<()> {
         let user = UserId::parse(user).expect("an id");
         let ledger = self.gateway.as_ref().expect("the gateway runs").ledger();
-        self.runtime.block_on(ledger.recount(&user, |_| {})).expect("the origin lists");
+        self.runtime.block_on(ledger.recount(&user, |_| {})).map(|_| ())
     }
 
     /// With more lines in `[server]`.
