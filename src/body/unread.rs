@@ -1,6 +1,10 @@
 //! A request's body until somebody reads it. An answer that comes before the body was read leaves bytes on the
 //! connection that are no request: a few are read away, so that the connection can go on; for more the client
 //! is told that the connection ends, and loses no request that it sends on it next.
+//!
+//! A final answer to `Expect: 100-continue` that no `100` came before ends the connection too. RFC 9110 §10.1.1
+//! allows it without, and hyper sends none when there is no content, but the AWS CLI's botocore keeps what it
+//! made of such an answer for the next request on the connection, and then reads that one's answer to no end.
 
 use std::time::Duration;
 
@@ -19,6 +23,8 @@ pub struct Unread {
     state: State,
     /// The client waits to be asked for it.
     waits: bool,
+    /// There is nothing to ask for.
+    is_empty: bool,
 }
 
 enum State {
@@ -30,7 +36,8 @@ enum State {
 
 impl Unread {
     pub fn new(body: Incoming, headers: &HeaderMap) -> Self {
-        Self { state: State::Waiting(body), waits: headers.contains_key(header::EXPECT) }
+        let is_empty = body.is_end_stream();
+        Self { state: State::Waiting(body), waits: headers.contains_key(header::EXPECT), is_empty }
     }
 
     /// The body. Whoever takes it, once, says when it was read whole.
@@ -47,6 +54,9 @@ impl Unread {
 
     /// Makes the connection fit for its next request; `false` if it cannot be.
     pub async fn clear(self) -> bool {
+        if self.waits && self.is_empty {
+            return false;
+        }
         let mut body = match self.state {
             State::Waiting(body) if !body.is_end_stream() => body,
             State::Waiting(_) | State::ReadWhole => return true,

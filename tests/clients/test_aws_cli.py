@@ -88,6 +88,19 @@ def test_a_tree_is_synced_listed_copied_moved_and_removed(aws, alice, folder, ho
     assert aws.run("s3", "ls", "--recursive", f"{there}/one/").stdout == b""
 
 
+def test_empty_files_and_others_take_turns_on_a_connection(aws, alice, folder, home):
+    """An empty body is never asked for, and the CLI's botocore cannot read the answer to the next that is."""
+    aws("configure", "set", "default.s3.max_concurrent_requests", 1)
+    aws("configure", "set", "default.max_attempts", 1)
+    files = {f"tree/{number}": b"" if number % 2 else b"full" for number in range(6)}
+    for name, data in files.items():
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_bytes(data)
+    aws("s3", "cp", "--cli-read-timeout", 10, "--recursive", "tree", f"s3://{alice.datasets}/{folder}")
+    aws("s3", "cp", "--recursive", f"s3://{alice.datasets}/{folder}", "back")
+    assert files_under(home / "back") == files_under(home / "tree")
+
+
 def test_api_commands(aws, alice, folder, home):
     (home / "up").write_bytes(b"by api")
     where = ("--bucket", alice.datasets, "--key", f"{folder}/api")

@@ -233,6 +233,17 @@ fn j09_a_refusal_comes_without_100_continue() {
 }
 
 #[test]
+fn j09_an_answer_to_expect_without_100_continue_ends_the_connection() {
+    let world = World::new();
+    let mut client = world.client();
+    let empty = world.alice().sign(Request::put("/datasets/j", ""));
+    assert!(!client.send(&empty).announces_close());
+    let response = client.send(&empty.header("expect", "100-continue"));
+    response.assert_status(200);
+    assert_eq!((response.interim.as_slice(), response.announces_close()), ([].as_slice(), true));
+}
+
+#[test]
 fn j11_bodies_where_none_belongs() {
     let world = World::new();
     for method in ["GET", "HEAD", "DELETE"] {
