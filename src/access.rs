@@ -76,12 +76,15 @@ fn authorise_access(caller: &Caller, access: Access, bucket: &config::Bucket) ->
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::config::PrefixTemplate;
     use crate::types::{BucketName, UserId, WayIn};
 
     fn caller(role: Role) -> Caller {
-        Caller { user: UserId::parse("alice").expect("id"), role, way: WayIn::SigV4Header }
+        let user = UserId::parse("alice").expect("id");
+        Caller { user, role, way: WayIn::SigV4Header, jobs: Arc::default(), expires: None }
     }
 
     fn bucket(kind: BucketKind, access: BucketAccess) -> config::Bucket {

@@ -1,10 +1,11 @@
 //! The newtypes every room speaks in. In: text from a client, a file or a clock. Out: values that are
-//! valid by construction: who (`UserId`, `AccessKeyId`, `Caller`), with what (`Secret`), on which bucket and
+//! valid by construction: who (`UserId`, `AccessKeyId`, `JobId`, `Caller`), with what (`Secret`), on which bucket and
 //! key (`BucketName`, `ClientKey`, `UpstreamKey`), in which request (`RequestId`).
 //! Nothing here does I/O or knows a config; nothing here prints a secret.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -18,10 +19,7 @@ pub struct UserId(Arc<str>);
 
 impl UserId {
     pub fn parse(text: &str) -> Option<Self> {
-        let mut bytes = text.bytes();
-        let first_ok = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
-        let rest_ok = bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        (first_ok && rest_ok && text.len() <= 64).then(|| Self(text.into()))
+        is_safe_segment(text, 64).then(|| Self(text.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -33,6 +31,14 @@ impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether a text can stand as one segment of a path everywhere, and is never `.` or `..`.
+fn is_safe_segment(text: &str, longest: usize) -> bool {
+    let mut bytes = text.bytes();
+    let first_ok = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let rest_ok = bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    first_ok && rest_ok && text.len() <= longest
 }
 
 /// What an access key may do beyond its own scope.
@@ -52,6 +58,31 @@ pub struct Caller {
     pub user: UserId,
     pub role: Role,
     pub way: WayIn,
+    /// Jobs that the caller's own token says are theirs, besides those that the store knows of.
+    pub jobs: Arc<[JobId]>,
+    /// When the credentials end by themselves: those of temporary keys and tokens. Nothing that such a caller makes
+    /// may outlive them.
+    pub expires: Option<SystemTime>,
+}
+
+/// A training job's name, the first segment of its logs' keys: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct JobId(Arc<str>);
+
+impl JobId {
+    pub fn parse(text: &str) -> Option<Self> {
+        is_safe_segment(text, 128).then(|| Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// How a caller proved who they are; the `auth` field of logs and metrics.

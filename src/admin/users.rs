@@ -242,6 +242,7 @@ mod tests {
             enabled: true,
             limits: BTreeMap::from([("burst".to_owned(), None), ("max_storage".to_owned(), Some(1024))]),
             created_at: 1_764_064_800_123,
+            generation: 0,
         };
         assert_eq!(show("nobody", None), None);
         assert_eq!(

@@ -11,7 +11,7 @@ use moka::sync::Cache;
 use tokio::sync::OnceCell;
 
 use super::UserLimits;
-use crate::account;
+use crate::account::{self, Millis};
 use crate::config::{Config, Tier};
 use crate::store::{Result, Store, UserRecord};
 use crate::types::{Role, UserId};
@@ -27,6 +27,8 @@ pub struct Standing {
     pub tier: Arc<str>,
     pub role: Role,
     pub enabled: bool,
+    /// The user record's; see there.
+    pub generation: Millis,
     /// The tier's, with the user's own in their place.
     pub limits: UserLimits,
 }
@@ -96,6 +98,7 @@ impl Rules {
                 None => record.and_then(|record| record.role).unwrap_or_default(),
             },
             enabled: managed.is_some() || record.is_none_or(|record| record.enabled),
+            generation: record.map_or(0, |record| record.generation),
             limits: UserLimits::new(limits, record.map_or(&none, |record| &record.limits)),
         }
     }
@@ -201,6 +204,7 @@ mod tests {
                 ("uploads_per_day".to_owned(), None),
             ]),
             created_at: 0,
+            generation: 0,
         }
     }
 

@@ -140,7 +140,7 @@ mod tests {
 
     fn standing(limits: &Tier) -> Standing {
         let limits = UserLimits::new(limits, &BTreeMap::new());
-        Standing { tier: "default".into(), role: Role::User, enabled: true, limits }
+        Standing { tier: "default".into(), role: Role::User, enabled: true, generation: 0, limits }
     }
 
     fn document(limits: &Tier, account: &Account) -> String {

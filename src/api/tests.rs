@@ -113,7 +113,8 @@ impl Front {
         let store = Arc::new(Store::open(&state, metrics).await.expect("a store"));
         let tiers = Arc::new(Tiers::new(&config, store.clone()));
         let user = UserId::parse("alice").expect("an id");
-        let caller = Caller { user, role: Role::User, way: WayIn::SigV4Header };
+        let caller =
+            Caller { user, role: Role::User, way: WayIn::SigV4Header, jobs: Arc::default(), expires: None };
         let api = Api::new(store.clone(), tiers, Arc::new(Listed), refusal_status);
         Self { api, store, caller, _folder: folder }
     }

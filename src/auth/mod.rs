@@ -64,7 +64,13 @@ impl Authenticator {
         };
         let credential = self.directory.find(presented.credential.access_key_id).ok_or_else(unknown)?;
         let payload = presented.verify(head, &self.signing_key(presented, credential))?;
-        let caller = Caller { user: credential.user.clone(), role: credential.role, way: presented.way };
+        let caller = Caller {
+            user: credential.user.clone(),
+            role: credential.role,
+            way: presented.way,
+            jobs: Arc::default(),
+            expires: None,
+        };
         Ok((caller, payload))
     }
 

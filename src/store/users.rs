@@ -20,6 +20,10 @@ pub struct UserRecord {
     /// Only what differs from the tier; `None` is unlimited.
     pub limits: BTreeMap<LimitName, Option<u64>>,
     pub created_at: Millis,
+    /// Tells this user from an earlier one of the same id: 0, or later than the removal of that one. What was sealed
+    /// or issued for another generation is not theirs.
+    #[serde(default)]
+    pub generation: Millis,
 }
 
 /// What to change; what is `None` stays.
@@ -41,6 +45,7 @@ impl UserChange {
             enabled: true,
             limits: BTreeMap::new(),
             created_at: now,
+            generation: 0,
         });
         if self.tier.is_some() {
             record.tier.clone_from(&self.tier);
