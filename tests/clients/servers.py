@@ -89,7 +89,11 @@ class Target:
         return sum(float(value) for value in values)
 
     def ask_admin(self, method, path, document=None):
-        """A call of the admin API; its answer is read as JSON."""
+        """A call of the admin API, whose answer is one JSON document."""
+        (document,) = self.ask_admin_lines(method, path, document)
+        return document
+
+    def ask_admin_lines(self, method, path, document=None):
         request = urllib.request.Request(
             f"{self.admin}/api/v1/admin/{path}",
             method=method,
@@ -97,7 +101,7 @@ class Target:
             headers={"Authorization": f"Bearer {self.admin_token}", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+            return [json.loads(line) for line in answer]
 
     def set_limits(self, user, limits):
         self.ask_admin("PUT", f"users/{user}", {"limits": limits})
