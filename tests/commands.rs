@@ -356,6 +356,21 @@ fn quota_is_a_table_or_json() {
 }
 
 #[test]
+fn reconcile_tells_what_it_found() {
+    let folder = TempDir::new().unwrap();
+    let _gateway = Gateway::dev(folder.path());
+    let env = dev_env(folder.path());
+    let run = |arguments: &[&str]| admin(folder.path(), &env, arguments);
+    assert_eq!(stdout(&run(&["reconcile", "alice"])), "alice: 0 objects, 0 B, as the ledger had it\n");
+    assert_eq!(stdout(&run(&["reconcile", "--all"])).lines().count(), 2);
+    let nobody = run(&["reconcile", "carl"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(stderr(&nobody).contains("carl"), "{}", stderr(&nobody));
+    let neither = run(&["reconcile"]);
+    assert_eq!(neither.status.code(), Some(2), "{}", stderr(&neither));
+}
+
+#[test]
 fn commands_say_why_they_cannot_reach_a_gateway() {
     let folder = TempDir::new().unwrap();
     let no_token = run(folder.path(), &["quota"]);

@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum as _};
 use load::{Method, Tally};
-use process::{Gateway, Nginx, Role, cpu_seconds, memory_kib, reset_peak_memory};
+use process::{Gateway, Nginx, Role, Variant, cpu_seconds, memory_kib, reset_peak_memory};
 use size::{GIB, KIB, MIB, Size};
 use slow::Habit;
 
@@ -125,11 +125,20 @@ pub(crate) struct Cell {
     pub(crate) method: Method,
     pub(crate) size: Size,
     pub(crate) connections: usize,
-    /// Also measured with the access log on.
-    logged: bool,
+    /// Measured with this gateway too, besides the one that is as shipped.
+    also: Option<Variant>,
 }
 
 impl Cell {
+    fn new(method: Method, size: Size, connections: usize) -> Self {
+        let also = match (method, size, connections) {
+            (Method::Get, KIB, 32) => Some(Variant::Logging),
+            (Method::Put, KIB, _) => Some(Variant::Uncounted),
+            (Method::Get | Method::Put, _, _) => None,
+        };
+        Self { method, size, connections, also }
+    }
+
     pub(crate) fn name(self) -> String {
         format!("{} {} x{}", self.method.name(), self.size, self.connections)
     }
@@ -140,12 +149,7 @@ fn all_cells() -> Vec<Cell> {
     for method in [Method::Get, Method::Put] {
         for size in [KIB, MIB, GIB] {
             let connections: &[usize] = if size == GIB { &[1] } else { &[1, 32, 256] };
-            cells.extend(connections.iter().map(|&connections| Cell {
-                method,
-                size,
-                connections,
-                logged: (method, size, connections) == (Method::Get, KIB, 32),
-            }));
+            cells.extend(connections.iter().map(|&connections| Cell::new(method, size, connections)));
         }
     }
     cells
@@ -153,22 +157,17 @@ fn all_cells() -> Vec<Cell> {
 
 fn smoke_cells() -> Vec<Cell> {
     let shapes = [(KIB, 1), (KIB, 32), (MIB, 4), (Size(16 * MIB.0), 1)];
-    let cell = |method, (size, connections)| Cell {
-        method,
-        size,
-        connections,
-        logged: (method, size, connections) == (Method::Get, KIB, 32),
-    };
     let methods = [Method::Get, Method::Put].into_iter();
-    methods.flat_map(|method| shapes.map(|shape| cell(method, shape))).collect()
+    methods
+        .flat_map(|method| shapes.map(|(size, connections)| Cell::new(method, size, connections)))
+        .collect()
 }
 
 /// Where the load goes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Way {
     Direct,
-    Gateway,
-    GatewayLogging,
+    Gateway(Variant),
     Nginx,
 }
 
@@ -190,21 +189,22 @@ fn load_cells(arguments: &Arguments, dir: &Path, cells: &[Cell]) -> anyhow::Resu
     let (rounds, millis) = if arguments.smoke { (1, 200) } else { (arguments.rounds, arguments.millis) };
     let mut origin = Role::start(&["origin"])?;
     let upstream: SocketAddr = origin.hear()?.parse()?;
-    let gateway = Gateway::start(dir, upstream, false)?;
-    let logging = Gateway::start(dir, upstream, true)?;
+    let variants = [Variant::Silent, Variant::Logging, Variant::Uncounted];
+    let gateways = variants.map(|variant| Ok((variant, Gateway::start(dir, upstream, variant)?)));
+    let gateways = gateways.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let nginx = if arguments.without_nginx { None } else { Nginx::start(dir, upstream)? };
-    let mut ways = vec![
-        (Way::Direct, upstream, vec![origin.id()]),
-        (Way::Gateway, gateway.address, gateway.ids()),
-        (Way::GatewayLogging, logging.address, logging.ids()),
-    ];
+    let mut ways = vec![(Way::Direct, upstream, vec![origin.id()])];
+    ways.extend(
+        gateways.iter().map(|(variant, gateway)| (Way::Gateway(*variant), gateway.address, gateway.ids())),
+    );
     ways.extend(nginx.iter().map(|nginx| (Way::Nginx, nginx.address, nginx.ids())));
     let mut samples = Samples::new();
     for round in 0..rounds {
         for (i, cell) in cells.iter().enumerate() {
             eprintln!("round {} of {rounds}: {}", round + 1, cell.name());
             for (way, address, ids) in &ways {
-                if *way == Way::GatewayLogging && !cell.logged {
+                let of_all = matches!(way, Way::Direct | Way::Gateway(Variant::Silent) | Way::Nginx);
+                if !of_all && *way != cell.also.map_or(Way::Direct, Way::Gateway) {
                     continue;
                 }
                 let sample = run_load(*cell, *address, ids, millis)
@@ -260,7 +260,7 @@ fn slow_clients(dir: &Path, clients: usize, watch: Duration) -> anyhow::Result<(
     for habit in Habit::value_variants() {
         let mut origin = Role::start(&["origin", "--send-buffer", "131072"])?;
         let upstream: SocketAddr = origin.hear()?.parse()?;
-        let gateway = Gateway::start(dir, upstream, false)?;
+        let gateway = Gateway::start(dir, upstream, Variant::Silent)?;
         let ids = gateway.ids();
         let idle = memory_kib(&ids, "VmRSS")?;
         let name = habit.to_possible_value().context("a habit has a name")?;

@@ -1,5 +1,6 @@
 //! The storage behind the gateway, as fast as it gets: a GET of `…/1MiB` is that many zeros from one static
-//! buffer, a PUT is swallowed. `…/stall-1GiB` is never read, which is what a stalled upstream does.
+//! buffer, a PUT is swallowed, a listing is empty. `…/stall-1GiB` is never read, which is what a stalled upstream
+//! does.
 
 use std::io::{self, Write as _};
 use std::net::TcpListener;
@@ -70,18 +71,32 @@ async fn serve(stream: std::net::TcpStream) -> io::Result<()> {
     let mut small = (Size(0), Vec::new());
     while let Some(end) = buffer.head(&mut stream).await? {
         let head = &buffer.bytes()[..end];
-        let (is_get, size, stalls) = request_line(head)?;
+        let asked = request_line(head)?;
         let length = content_length(head);
         if header(head, "expect:").is_some() {
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
-        if stalls {
+        if let Asked::Stall = asked {
             tokio::time::sleep(Duration::from_hours(1)).await;
         }
         buffer.skip(&mut stream, end, length).await?;
-        if !is_get {
-            stream.write_all(answer_head(Size(0)).as_bytes()).await?;
-        } else if size.0 <= SMALL {
+        let size = match asked {
+            Asked::Get(size) => size,
+            Asked::Head(size) => {
+                stream.write_all(answer_head(size).as_bytes()).await?;
+                continue;
+            }
+            Asked::List(document) => {
+                let head = answer_head(Size(document.len() as u64));
+                stream.write_all([head, document.to_owned()].concat().as_bytes()).await?;
+                continue;
+            }
+            Asked::Put | Asked::Stall => {
+                stream.write_all(answer_head(Size(0)).as_bytes()).await?;
+                continue;
+            }
+        };
+        if size.0 <= SMALL {
             if small.0 != size {
                 let mut answer = answer_head(size).into_bytes();
                 answer.resize(answer.len() + usize::try_from(size.0).expect("small"), 0);
@@ -101,16 +116,38 @@ async fn serve(stream: std::net::TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether it is a GET, the size that the key's last segment names, and whether to stall.
-fn request_line(head: &[u8]) -> io::Result<(bool, Size, bool)> {
+enum Asked {
+    Get(Size),
+    Head(Size),
+    List(&'static str),
+    Put,
+    Stall,
+}
+
+/// A key's last segment names the object's size, and whether to stall.
+fn request_line(head: &[u8]) -> io::Result<Asked> {
     let end = memchr::memchr(b'\r', head).ok_or_else(|| bad("no request line"))?;
     let line = std::str::from_utf8(&head[..end]).map_err(|_| bad("a request line that is no text"))?;
-    let path = line.split(' ').nth(1).ok_or_else(|| bad("no path"))?;
+    let (method, rest) = line.split_once(' ').ok_or_else(|| bad("no method"))?;
+    let path = rest.split(' ').next().ok_or_else(|| bad("no path"))?;
+    if let Some((_, query)) = path.split_once('?') {
+        return Ok(Asked::List(if query.contains("uploads") { NO_UPLOADS } else { NO_OBJECTS }));
+    }
     let name = path.rsplit('/').next().unwrap_or_default();
-    let stalls = name.starts_with("stall-");
-    let size = name.trim_start_matches("stall-").parse();
-    Ok((line.starts_with("GET "), size.map_err(|_| bad("a key without a size"))?, stalls))
+    if name.starts_with("stall-") {
+        return Ok(Asked::Stall);
+    }
+    let size = name.parse().map_err(|_| bad("a key without a size"))?;
+    Ok(match method {
+        "GET" => Asked::Get(size),
+        "HEAD" => Asked::Head(size),
+        _ => Asked::Put,
+    })
 }
+
+const NO_OBJECTS: &str = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+const NO_UPLOADS: &str =
+    "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>";
 
 fn answer_head(size: Size) -> String {
     format!(

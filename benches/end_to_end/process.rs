@@ -92,9 +92,21 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
 }
 
+/// How a gateway is configured, besides what all have in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Variant {
+    /// As shipped, but for the access log.
+    Silent,
+    Logging,
+    /// Its bucket does not count towards the quota: no write touches the ledger.
+    Uncounted,
+}
+
 impl Gateway {
-    pub(crate) fn start(dir: &Path, upstream: SocketAddr, access_log: bool) -> anyhow::Result<Self> {
-        let name = format!("gateway-{}", if access_log { "logging" } else { "silent" });
+    pub(crate) fn start(dir: &Path, upstream: SocketAddr, variant: Variant) -> anyhow::Result<Self> {
+        let name = format!("gateway-{variant:?}").to_lowercase();
+        let access_log = variant == Variant::Logging;
+        let counts = variant != Variant::Uncounted;
         let (config, log) = (dir.join(format!("{name}.toml")), dir.join(format!("{name}.log")));
         let (access_key, secret) = (crate::load::ACCESS_KEY, crate::load::SECRET);
         let text = format!(
@@ -122,6 +134,10 @@ impl Gateway {
             max_concurrent_requests = "unlimited"
             [log]
             access = {access_log}
+            [[buckets]]
+            name = "datasets"
+            prefix = "datasets/{{user_id}}/"
+            counts_towards_quota = {counts}
             [[users]]
             id = "alice"
             access_keys = [{{ id = "{access_key}", secret = "{secret}" }}]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::process::Variant;
 use crate::size::{GIB, MIB};
 use crate::{Cell, Sample, Samples, Way};
 
@@ -34,8 +35,9 @@ fn line(
     let ratio = |ratio: Option<f64>| ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
     let name = match way {
         Way::Direct => "direct (origin's CPU)",
-        Way::Gateway => "**gateway**",
-        Way::GatewayLogging => "gateway, access log on",
+        Way::Gateway(Variant::Silent) => "**gateway**",
+        Way::Gateway(Variant::Logging) => "gateway, access log on",
+        Way::Gateway(Variant::Uncounted) => "gateway, without the ledger",
         Way::Nginx => "nginx",
     };
     let cpu_per_gib = if cell.size.0 < MIB.0 {
@@ -45,7 +47,7 @@ fn line(
     };
     let (to_direct, to_nginx) = match way {
         Way::Direct => (None, None),
-        Way::Gateway | Way::GatewayLogging => (versus(direct, &rate), versus(nginx, &cpu_per_request)),
+        Way::Gateway(_) => (versus(direct, &rate), versus(nginx, &cpu_per_request)),
         Way::Nginx => (versus(direct, &rate), None),
     };
     writeln!(

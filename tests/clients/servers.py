@@ -6,7 +6,6 @@ import os
 import secrets
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +75,7 @@ class Target:
     servers: list
     upstream: Upstream | None = None
     admin: str | None = None
+    admin_token: str | None = None
 
     def stop(self):
         for server in self.servers:
@@ -87,6 +87,24 @@ class Target:
             lines = answer.read().decode().splitlines()
         values = [line.rsplit(" ", 1)[1] for line in lines if line.split("{")[0].split(" ")[0] == name]
         return sum(float(value) for value in values)
+
+    def ask_admin(self, method, path, document=None):
+        """A call of the admin API, whose answer is one JSON document."""
+        (document,) = self.ask_admin_lines(method, path, document)
+        return document
+
+    def ask_admin_lines(self, method, path, document=None):
+        request = urllib.request.Request(
+            f"{self.admin}/api/v1/admin/{path}",
+            method=method,
+            data=None if document is None else json.dumps(document).encode(),
+            headers={"Authorization": f"Bearer {self.admin_token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return [json.loads(line) for line in answer]
+
+    def set_limits(self, user, limits):
+        self.ask_admin("PUT", f"users/{user}", {"limits": limits})
 
 
 def seaweedfs(folder):
@@ -187,9 +205,11 @@ def dev(folder):
         "bob": (values["BOB_ACCESS_KEY_ID"], values["BOB_SECRET_ACCESS_KEY"]),
     }
     users = {name: User(name, *pair, endpoint, region, _own_buckets()) for name, pair in keys.items()}
-    admin = values["BUCKETWARDEN_ADMIN_URL"]
-    _lift_limits(admin, values["BUCKETWARDEN_ADMIN_TOKEN"])
-    return Target("dev", "dev", False, users, [server], admin=admin)
+    admin, token = values["BUCKETWARDEN_ADMIN_URL"], values["BUCKETWARDEN_ADMIN_TOKEN"]
+    target = Target("dev", "dev", False, users, [server], admin=admin, admin_token=token)
+    for name in USERS:
+        target.set_limits(name, UNLIMITED)
+    return target
 
 
 def serve(kind, folder, tls=False, service=None):
@@ -200,7 +220,7 @@ def serve(kind, folder, tls=False, service=None):
         service = upstream(kind, folder / "upstream")
         servers.append(service)
     keys = {name: (f"AKIA{name.upper()}{secrets.token_hex(6).upper()}", secrets.token_urlsafe(30)) for name in USERS}
-    authority = None
+    authority, token = None, secrets.token_urlsafe(36)
     if tls:
         made = certificate(folder)
         authority = made.authority
@@ -208,7 +228,7 @@ def serve(kind, folder, tls=False, service=None):
     def start():
         listen, admin = (f"127.0.0.1:{port}" for port in free_ports(2))
         config = folder / "config.toml"
-        config.write_text(_configuration(listen, admin, service, keys, made if tls else None))
+        config.write_text(_configuration(listen, admin, token, service, keys, made if tls else None))
         gateway = Server(
             "serve",
             [gateway_binary(), "serve", "--config", config],
@@ -227,7 +247,7 @@ def serve(kind, folder, tls=False, service=None):
         name: User(name, *pair, endpoint, REGION, _own_buckets(), authority) for name, pair in keys.items()
     }
     name = f"{kind}-tls" if tls else kind
-    return Target(name, kind, False, users, [gateway, *servers], upstream=service, admin=admin)
+    return Target(name, kind, False, users, [gateway, *servers], upstream=service, admin=admin, admin_token=token)
 
 
 def shell_variables(path, home):
@@ -248,7 +268,7 @@ def _make_bucket(service, name):
     service.administrator(name).s3().create_bucket(Bucket=name, CreateBucketConfiguration=where)
 
 
-def _configuration(listen, admin, service, keys, made):
+def _configuration(listen, admin, token, service, keys, made):
     """The configuration file of `serve`: no limit stands in the suite's way."""
     tls = f'[server.tls]\ncert = "{made.chain}"\nkey = "{made.key}"\n' if made else ""
     limits = "".join(f"{name} = {json.dumps(value)}\n" for name, value in UNLIMITED.items())
@@ -263,7 +283,7 @@ listen = "{listen}"
 {tls}
 [admin]
 listen = "{admin}"
-token = "{secrets.token_urlsafe(36)}"
+token = "{token}"
 
 [upstream]
 dialect = "s3"
@@ -299,19 +319,3 @@ format = "text"
 level = "info"
 
 {users}"""
-
-
-def _lift_limits(admin, token):
-    """Takes the limits off dev's users, where the admin API is there to do it."""
-    for name in USERS:
-        request = urllib.request.Request(
-            f"{admin}/api/v1/admin/users/{name}",
-            method="PUT",
-            data=json.dumps({"limits": UNLIMITED}).encode(),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        )
-        try:
-            urllib.request.urlopen(request, timeout=5).close()
-        except urllib.error.HTTPError as error:
-            if error.code not in (404, 501):  # no admin API, no limits either
-                raise
