@@ -98,7 +98,7 @@ pub(super) async fn delete(admin: &Admin, user: &UserId) -> Result<Answer> {
             format!("{user} is a user of the configuration file."),
         ));
     }
-    let removed = admin.store.remove_user(user).await;
+    let removed = admin.store.remove_user(user, admin.now()).await;
     admin.tiers.forget(user);
     if removed? {
         tracing::info!(%user, "a user was removed by the admin API");
