@@ -17,6 +17,7 @@ use crate::admit::Admit;
 use crate::admit::quota::{Ids, Quota, millis};
 use crate::admit::tiers::Tiers;
 use crate::api::Api;
+use crate::auth::Authenticator;
 use crate::body::pace::Replicas;
 use crate::config::Config;
 use crate::gateway::{self, Instruments};
@@ -98,6 +99,7 @@ impl Bound {
         let gateway = gateway::Gateway::new(
             config,
             instruments,
+            Authenticator::new(config)?,
             upstream,
             ledger.clone(),
             tiers,

@@ -55,8 +55,11 @@ impl Gateway {
                 query: &query,
                 headers: &parts.headers,
             };
-            self.let_in(head, peer, now, record).map_err(|error| self.api.unauthenticated(&error))?;
-            self.standing(record, Access::Read).await.map_err(|error| self.api.refused(&error))?;
+            let unauthenticated = |error| self.api.unauthenticated(&error);
+            let (_, life) = self.let_in(head, peer, now, record).await.map_err(unauthenticated)?;
+            let recognised = self.recognise(life, Access::Read, now, record).await;
+            let standing = recognised.map_err(unauthenticated)?;
+            self.make_room(&standing, record).map_err(|error| self.api.refused(&error))?;
             let caller = record.caller.as_ref().expect("who was let in is known");
             // A user who is seen for the first time is counted before anything is said of them.
             if let Err(error) = self.ledger.count_at_first_sight(&caller.user).await {

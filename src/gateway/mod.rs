@@ -15,6 +15,7 @@ mod multipart;
 mod object;
 mod presigned;
 mod settle;
+mod sts;
 mod token;
 
 use std::collections::HashMap;
@@ -29,8 +30,9 @@ use hyper::body::Incoming;
 
 use crate::access::{self, Grant};
 use crate::admit::Admit;
+use crate::admit::quota::millis;
 use crate::admit::tiers::{Standing, Tiers};
-use crate::auth::Authenticator;
+use crate::auth::{Admitted, Authenticator, Life};
 use crate::body::download::Download;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
@@ -44,8 +46,8 @@ use crate::metrics::Throttle;
 use crate::s3::operation::{self, Access, BodyKind, Operation, Target};
 use crate::s3::query::Query;
 use crate::s3::{uri, xml};
-use crate::sigv4::verify::{Head, VerifiedPayload, presented};
-use crate::types::{BucketName, Caller, ClientKey, RequestId};
+use crate::sigv4::verify::{Claim, Head, VerifiedPayload, claimed};
+use crate::types::{BucketName, Caller, ClientKey, RequestId, WayIn};
 use crate::upstream::{self, Call, Upstream};
 use answer::{Answer, Content, Stream};
 pub use json_api::{ApiCall, JsonApi};
@@ -123,9 +125,11 @@ impl Ask<'_> {
 }
 
 impl Gateway {
+    #[expect(clippy::too_many_arguments, reason = "every room has its own")]
     pub fn new(
         config: &Config,
         instruments: Instruments,
+        authenticator: Authenticator,
         upstream: Arc<Upstream>,
         ledger: Ledger,
         tiers: Arc<Tiers>,
@@ -141,7 +145,7 @@ impl Gateway {
             .enabled
             .then(|| UriScheme { scheme: config.uri.scheme.clone(), bucket: config.uri.bucket.clone() });
         Self {
-            authenticator: Authenticator::new(config),
+            authenticator,
             bucket_names: buckets.iter().map(|bucket| bucket.name.clone()).collect(),
             buckets: buckets.into_iter().map(|bucket| (bucket.name.clone(), bucket)).collect(),
             upstream,
@@ -201,6 +205,9 @@ impl Gateway {
         if self.is_api(parts) {
             return Ok(self.serve_api(parts, peer, now, record).await);
         }
+        if self.is_sts(parts) {
+            return Ok(self.serve_sts(parts, body, peer, now, record).await);
+        }
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
         let target = Target::parse(parts.uri.path(), self.host_bucket(parts).as_deref())?;
         record.bucket.clone_from(&target.bucket);
@@ -216,8 +223,9 @@ impl Gateway {
             query: &request.query,
             headers: &parts.headers,
         };
-        let payload = self.let_in(head, peer, now, record)?;
-        let standing = self.standing(record, request.operation.access()).await?;
+        let (payload, life) = self.let_in(head, peer, now, record).await?;
+        let standing = self.recognise(life, request.operation.access(), now, record).await?;
+        self.make_room(&standing, record)?;
         let caller = record.caller.as_ref().expect("who was let in is known");
 
         let Some(bucket) = &request.target.bucket else {
@@ -306,49 +314,92 @@ impl Gateway {
     }
 
     /// Authenticates the caller, unless its address keeps failing at it.
-    fn let_in(
+    async fn let_in(
         &self,
         head: Head<'_>,
         peer: Peer,
         now: SystemTime,
         record: &mut Record,
-    ) -> Result<VerifiedPayload> {
-        let presented = presented(head);
-        let key = presented.as_ref().ok().map(|presented| presented.credential.access_key_id);
-        self.admit.check_peer(peer.ip, key)?;
-        match presented.and_then(|presented| self.authenticator.authenticate(head, &presented, now)) {
-            Ok((caller, payload)) => {
-                if let Some(key) = key {
-                    self.admit.peer_succeeded(peer.ip, key);
+    ) -> Result<(VerifiedPayload, Life)> {
+        let claim = claimed(head);
+        let name = claim.as_ref().ok().map(Claim::name);
+        self.admit.check_peer(peer.ip, name)?;
+        let admitted = match claim {
+            Ok(claim) => self.authenticator.authenticate(head, &claim, now).await,
+            Err(error) => Err(error),
+        };
+        match admitted {
+            Ok(Admitted { caller, payload, life }) => {
+                if let Some(name) = name {
+                    self.admit.peer_succeeded(peer.ip, name);
                 }
                 record.caller = Some(caller);
-                Ok(payload)
+                Ok((payload, life))
             }
+            // Nobody makes a guess while a store or an issuer is away.
+            Err(error) if error.code == Code::ServiceUnavailable => Err(error),
             Err(error) => {
-                self.admit.peer_failed(peer.ip, key);
+                self.admit.peer_failed(peer.ip, name);
                 self.instruments.metrics.auth_failure(error.code);
                 Err(error)
             }
         }
     }
 
-    /// The caller's tier and limits, and a place for the request within them. While the store is away, reads go on
-    /// with what is known without it.
-    async fn standing(&self, record: &mut Record, access: Access) -> Result<Arc<Standing>> {
-        let caller = record.caller.as_ref().expect("who was let in is known");
+    /// What is known of the user whose credentials were true, unless they are those of an earlier life, or of nobody.
+    /// While the store is away, reads go on with what is known without it.
+    async fn recognise(
+        &self,
+        life: Life,
+        access: Access,
+        now: SystemTime,
+        record: &mut Record,
+    ) -> Result<Arc<Standing>> {
+        let caller = record.caller.as_mut().expect("who was let in is known");
+        let refused = match &life {
+            Life::Present | Life::Of(_) => Code::InvalidAccessKeyId,
+            Life::Vouched(_) => Code::InvalidToken,
+        };
         let standing = match self.tiers.of(&caller.user).await {
             Ok(standing) => standing,
-            Err(_) if access != Access::Write => Arc::new(self.tiers.rules().standing(&caller.user, None)),
-            Err(unavailable) => return Err(unavailable.into()),
+            Err(unavailable) => {
+                let standing = self.tiers.rules().standing(&caller.user, None);
+                let enough = standing.known || matches!(life, Life::Present);
+                if access == Access::Write || !enough {
+                    return Err(unavailable.into());
+                }
+                Arc::new(standing)
+            }
         };
-        if !standing.enabled {
-            return Err(Code::InvalidAccessKeyId.into());
+        let (theirs, standing) = match life {
+            Life::Present => (true, standing),
+            Life::Of(generation) => (standing.known && standing.generation == generation, standing),
+            Life::Vouched(identity) => {
+                let theirs = identity.is_of(standing.generation);
+                if theirs && !standing.known && identity.auto_provision {
+                    let tier = identity.tier.as_deref();
+                    (true, self.tiers.provision(&identity.user, tier, millis(now)).await?)
+                } else {
+                    (theirs && standing.known, standing)
+                }
+            }
+        };
+        if !theirs || !standing.enabled {
+            self.instruments.metrics.auth_failure(refused);
+            return Err(refused.into());
         }
+        caller.role = standing.role;
+        Ok(standing)
+    }
+
+    /// A place for the request within its user's limits.
+    fn make_room(&self, standing: &Standing, record: &mut Record) -> Result<()> {
+        let caller = record.caller.as_ref().expect("who was let in is known");
         if let Some(permit) = &mut record.permit {
             self.admit.admit(permit, &caller.user, &standing.limits)?;
         }
         record.download_pacer = self.admit.download_pacer(&caller.user, &standing.limits);
-        Ok(standing)
+        Ok(())
     }
 
     /// The bucket that a virtual-hosted `Host` names: `<bucket>.<virtual_host_suffix>`.
@@ -484,7 +535,12 @@ fn respond(
         }
         Err(error) => {
             record.refused(&error);
-            error_answer(&error, parts, record.id)
+            let speaks_json = record.caller.as_ref().is_some_and(|caller| caller.way == WayIn::Jwt);
+            if speaks_json && error.details().iter().any(|(element, _)| *element == Error::QUOTA) {
+                quota_answer(&error)
+            } else {
+                error_answer(&error, parts, record.id)
+            }
         }
     };
     answer.headers.insert("x-amz-request-id", HeaderValue::from_str(record.id.as_str()).expect("hex digits"));
@@ -505,6 +561,17 @@ fn respond(
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     response
+}
+
+/// A refused upload, as callers are told who come with a bearer token.
+fn quota_answer(error: &Error) -> Answer {
+    let mut answer = Answer::empty(error.status())
+        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.content = Content::Document(error.to_json().into());
+    if let Some(seconds) = error.retry_after_secs() {
+        answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    answer
 }
 
 fn error_answer(error: &Error, parts: &Parts, request_id: RequestId) -> Answer {

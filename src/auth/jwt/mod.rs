@@ -11,12 +11,13 @@ mod source;
 mod token;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 
+use crate::account::Millis;
 use crate::config::{JwtIssuer, JwtKeys};
-use crate::types::{JobId, UserId};
+use crate::types::{Caller, JobId, Role, UserId, WayIn};
 use keys::KeySet;
 use ring::{Reader, Ring};
 use source::{Remote, Source};
@@ -38,6 +39,26 @@ pub struct Identity {
     pub audience: String,
     /// Its issuer's word is enough for a user whom nobody knows.
     pub auto_provision: bool,
+}
+
+impl Identity {
+    pub fn caller(&self) -> Caller {
+        Caller {
+            user: self.user.clone(),
+            role: Role::User,
+            way: WayIn::Jwt,
+            jobs: self.jobs.clone(),
+            expires: Some(self.expires),
+        }
+    }
+
+    /// Whether the token belongs to a user who began to be at `generation`. Times in tokens are in seconds: one of
+    /// the same second is not told from a later one. A token without a time is of the first life.
+    pub fn is_of(&self, generation: Millis) -> bool {
+        let issued = self.issued.and_then(|issued| issued.duration_since(UNIX_EPOCH).ok());
+        let end_of_second = issued.and_then(|issued| issued.as_secs().checked_add(1)?.checked_mul(1000));
+        generation == 0 || end_of_second.is_some_and(|end| generation < end)
+    }
 }
 
 /// Why a token opens nothing. The texts are for the log.
