@@ -55,7 +55,7 @@ impl Gateway {
                 query: &query,
                 headers: &parts.headers,
             };
-            self.let_in(head, peer, now, record).map_err(|error| self.api.unauthenticated(&error))?;
+            self.let_in(head, peer, now, record).await.map_err(|error| self.api.unauthenticated(&error))?;
             self.standing(record, Access::Read).await.map_err(|error| self.api.refused(&error))?;
             let caller = record.caller.as_ref().expect("who was let in is known");
             // A user who is seen for the first time is counted before anything is said of them.

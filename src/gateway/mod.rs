@@ -123,9 +123,11 @@ impl Ask<'_> {
 }
 
 impl Gateway {
+    #[expect(clippy::too_many_arguments, reason = "every room has its own")]
     pub fn new(
         config: &Config,
         instruments: Instruments,
+        authenticator: Authenticator,
         upstream: Arc<Upstream>,
         ledger: Ledger,
         tiers: Arc<Tiers>,
@@ -141,7 +143,7 @@ impl Gateway {
             .enabled
             .then(|| UriScheme { scheme: config.uri.scheme.clone(), bucket: config.uri.bucket.clone() });
         Self {
-            authenticator: Authenticator::new(config),
+            authenticator,
             bucket_names: buckets.iter().map(|bucket| bucket.name.clone()).collect(),
             buckets: buckets.into_iter().map(|bucket| (bucket.name.clone(), bucket)).collect(),
             upstream,
@@ -216,7 +218,7 @@ impl Gateway {
             query: &request.query,
             headers: &parts.headers,
         };
-        let payload = self.let_in(head, peer, now, record)?;
+        let payload = self.let_in(head, peer, now, record).await?;
         let standing = self.standing(record, request.operation.access()).await?;
         let caller = record.caller.as_ref().expect("who was let in is known");
 
@@ -306,7 +308,7 @@ impl Gateway {
     }
 
     /// Authenticates the caller, unless its address keeps failing at it.
-    fn let_in(
+    async fn let_in(
         &self,
         head: Head<'_>,
         peer: Peer,
@@ -316,7 +318,11 @@ impl Gateway {
         let presented = presented(head);
         let key = presented.as_ref().ok().map(|presented| presented.credential.access_key_id);
         self.admit.check_peer(peer.ip, key)?;
-        match presented.and_then(|presented| self.authenticator.authenticate(head, &presented, now)) {
+        let authenticated = match presented {
+            Ok(presented) => self.authenticator.authenticate(head, &presented, now).await,
+            Err(error) => Err(error),
+        };
+        match authenticated {
             Ok((caller, payload)) => {
                 if let Some(key) = key {
                     self.admit.peer_succeeded(peer.ip, key);
@@ -324,6 +330,8 @@ impl Gateway {
                 record.caller = Some(caller);
                 Ok(payload)
             }
+            // Of a store that is away nobody can make a guess.
+            Err(error) if error.code == Code::ServiceUnavailable => Err(error),
             Err(error) => {
                 self.admit.peer_failed(peer.ip, key);
                 self.instruments.metrics.auth_failure(error.code);
