@@ -1,15 +1,17 @@
 //! Who is calling? In: a request head as it came, and the time. Out: who was let in (`Admitted`): the `Caller` and the
 //! `VerifiedPayload`, and to which life of their user the credentials belong; or the refusal. Every way in ends in the
 //! same verifier; a signing key is derived once per access key, day and region, and kept bound to the very secret
-//! it came from. Unknown access keys leave nothing behind.
+//! it came from. An access key that there is not is verified against a secret that nobody has: its refusal takes as
+//! long as any other.
 
 mod credentials;
 pub mod jwt;
+mod keyring;
 pub mod session;
 pub mod sts;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moka::sync::Cache;
 use zeroize::Zeroizing;
@@ -21,6 +23,7 @@ use crate::sigv4::verify::{Bearer, Claim, Head, Place, Presented, Rules, Verifie
 use crate::types::{AccessKeyId, Caller, Role, WayIn};
 use credentials::{Credential, Directory};
 use jwt::{Identity, Issuers, Refusal};
+pub use keyring::{Keyring, NewKey, NoKey};
 use session::{Origin, Purpose, Sessions};
 
 /// Signing keys kept at most: more than a day's keys of any tier of users in one process.
@@ -65,9 +68,9 @@ pub enum Life {
 }
 
 impl Authenticator {
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    pub fn new(config: &Config, keyring: Arc<Keyring>) -> anyhow::Result<Self> {
         Ok(Self {
-            directory: Directory::new(&config.users),
+            directory: Directory::new(&config.users, keyring),
             issuers: Issuers::new(&config.auth.jwt)?,
             sessions: Sessions::new(config.shared_secret()),
             sts: config.auth.sts.clone(),
@@ -87,17 +90,24 @@ impl Authenticator {
                 let rules = Rules { regions: &self.regions, max_clock_skew: self.max_clock_skew, now };
                 presented.check(&rules)?;
                 match presented.session_token {
-                    None => self.by_key(head, presented),
-                    Some(token) => self.by_session(head, presented, token, now),
+                    None => self.by_key(head, presented, now).await,
+                    Some(token) => self.by_session(head, presented, token, now).await,
                 }
             }
             Claim::Bearer(bearer) => self.by_token(head, bearer, now).await,
         }
     }
 
-    fn by_key(&self, head: Head<'_>, presented: &Presented<'_>) -> Result<Admitted> {
-        let credential = self.find(presented.credential.access_key_id)?;
-        let payload = presented.verify(head, &self.signing_key(presented, credential))?;
+    async fn by_key(&self, head: Head<'_>, presented: &Presented<'_>, now: SystemTime) -> Result<Admitted> {
+        let access_key_id = presented.credential.access_key_id;
+        let found = self.directory.find(access_key_id).await?;
+        let credential = found.as_deref().unwrap_or(self.directory.nobody());
+        let verified = presented.verify(head, &self.signing_key(presented, credential));
+        if found.is_none() {
+            return Err(unknown(access_key_id));
+        }
+        let payload = verified?;
+        self.directory.keyring().note_use(&credential.access_key_id, millis(now));
         let caller = Caller {
             user: credential.user.clone(),
             role: credential.role,
@@ -111,14 +121,8 @@ impl Authenticator {
         Ok(Admitted { caller, payload, life: Life::Present })
     }
 
-    fn find(&self, access_key_id: &str) -> Result<&Credential> {
-        self.directory
-            .find(access_key_id)
-            .ok_or_else(|| Error::new(Code::InvalidAccessKeyId).detail("AWSAccessKeyId", access_key_id))
-    }
-
     /// A session is worth as much as what it was made of still is.
-    fn by_session(
+    async fn by_session(
         &self,
         head: Head<'_>,
         presented: &Presented<'_>,
@@ -136,8 +140,12 @@ impl Authenticator {
         match &claims.origin {
             Origin::Issuer(issuer) if self.issuers.knows(issuer) => {}
             Origin::Issuer(_) => return Err(session::invalid("its issuer is not trusted any more")),
-            Origin::AccessKey(id) if self.find(id)?.user == claims.user => {}
-            Origin::AccessKey(_) => return Err(session::invalid("its access key is another's")),
+            Origin::AccessKey(id) => {
+                let credential = self.directory.find(id).await?;
+                if credential.is_none_or(|credential| credential.user != claims.user) {
+                    return Err(unknown(presented.credential.access_key_id));
+                }
+            }
         }
         let payload = presented.verify(head, &presented.signing_key(secret.expose()))?;
         let expires = Some(claims.expires);
@@ -208,4 +216,13 @@ impl Authenticator {
         self.signing_keys.insert(key, signing_key.clone());
         signing_key
     }
+}
+
+fn unknown(access_key_id: &str) -> Error {
+    Error::new(Code::InvalidAccessKeyId).detail("AWSAccessKeyId", access_key_id)
+}
+
+fn millis(time: SystemTime) -> Millis {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
 }
