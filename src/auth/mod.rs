@@ -3,6 +3,7 @@
 //! and region, and kept bound to the very secret it came from. Unknown access keys leave nothing behind.
 
 mod credentials;
+pub mod session;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
