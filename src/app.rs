@@ -89,6 +89,7 @@ impl Bound {
             store: store.clone(),
             tiers: tiers.clone(),
             reconciler: Arc::new(ledger.clone()),
+            refusals: instruments.refusals.clone(),
             token: config.admin.token.clone(),
         });
         let (live, replicas) = watch::channel(1);

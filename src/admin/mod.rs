@@ -5,6 +5,7 @@
 
 mod answer;
 mod auth;
+mod explain;
 mod gauges;
 mod health;
 mod people;
@@ -34,6 +35,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::account::Millis;
 use crate::admit::tiers::Tiers;
 use crate::metrics::Metrics;
+use crate::refusals::Refusals;
 use crate::store::Store;
 use crate::types::Secret;
 use answer::{Answer, Problem, Result};
@@ -65,6 +67,7 @@ pub struct Admin {
     pub store: Arc<Store>,
     pub tiers: Arc<Tiers>,
     pub reconciler: Arc<dyn Reconciler>,
+    pub refusals: Arc<Refusals>,
     /// Without one, nobody gets past health and metrics.
     pub token: Option<Secret>,
 }
@@ -146,6 +149,7 @@ impl Admin {
             Route::ListQuotas => quota::list(self, head.uri.query()).await,
             Route::GetQuota => quota::get(self, &user()?).await,
             Route::Reconcile => reconcile::start(self, &read(body).await?, token).await,
+            Route::Explain => explain::get(self, segment),
         }
     }
 

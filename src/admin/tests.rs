@@ -91,6 +91,7 @@ impl Door {
             store,
             tiers,
             reconciler: reconciler.clone(),
+            refusals: Arc::default(),
             token: token.map(|token| Secret::new(token.to_owned())),
         });
         admin.readiness.set(Phase::Ready);
