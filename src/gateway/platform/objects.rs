@@ -32,7 +32,9 @@ impl Gateway {
         match request.operation {
             Operation::GetObject | Operation::HeadObject | Operation::DeleteObject => {}
             _ => {
-                return Err(Error::new(Code::InvalidArgument).say("Only whole objects can be asked for here."));
+                return Err(
+                    Error::new(Code::InvalidArgument).say("Only whole objects can be asked for here.")
+                );
             }
         }
         record.operation = Some(request.operation);
