@@ -92,6 +92,7 @@ impl Bound {
             tiers: tiers.clone(),
             keyring: keyring.clone(),
             reconciler: Arc::new(ledger.clone()),
+            refusals: instruments.refusals.clone(),
             token: config.admin.token.clone(),
         });
         let (live, replicas) = watch::channel(1);

@@ -5,6 +5,7 @@
 
 mod credentials;
 mod keyring;
+pub mod session;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
