@@ -100,7 +100,7 @@ impl Gateway {
     }
 
     /// A small document, whole and verified.
-    async fn read_body(
+    pub(in crate::gateway) async fn read_body(
         &self,
         visit: &Visit<'_>,
         payload: VerifiedPayload,
