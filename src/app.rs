@@ -92,12 +92,18 @@ impl Bound {
             tiers: tiers.clone(),
             keyring: keyring.clone(),
             reconciler: Arc::new(ledger.clone()),
+            refusals: instruments.refusals.clone(),
             token: config.admin.token.clone(),
         });
         let (live, replicas) = watch::channel(1);
         let admission = Admit::new(config.server.max_in_flight, &Replicas::new(replicas), &metrics);
-        let api =
-            Api::new(store.clone(), tiers.clone(), Arc::new(ledger.clone()), config.quota.refusal_status);
+        let api = Api::new(
+            store.clone(),
+            tiers.clone(),
+            keyring.clone(),
+            Arc::new(ledger.clone()),
+            config.quota.refusal_status,
+        );
         let gateway = gateway::Gateway::new(
             config,
             instruments,

@@ -2,6 +2,8 @@
 //! bucket that one caller sees as one bucket; it always ends in `/`, so a scope is whole segments and `bob`
 //! is never a prefix of `bobby`. Unmapping fails closed: a key outside the scope has no client name.
 
+use std::borrow::Cow;
+
 use crate::config::PrefixTemplate;
 use crate::error::{Code, Error, Result};
 use crate::s3::uri;
@@ -77,6 +79,17 @@ impl UriScheme {
         let key = uri::encode_path(target.key.as_str());
         [&self.scheme, "://", &self.bucket, "/", &key].concat()
     }
+
+    /// The path in the real bucket that a URI names, decoded once; nobody's yet.
+    pub fn path_of<'u>(&self, uri: &'u str) -> Result<Cow<'u, str>> {
+        let rest =
+            uri.strip_prefix(&self.scheme).and_then(|rest| rest.strip_prefix("://")).ok_or_else(|| {
+                Error::new(Code::InvalidArgument)
+                    .say(format!("Expected a URI that begins with {}://.", self.scheme))
+            })?;
+        let path = rest.strip_prefix(&self.bucket).and_then(|rest| rest.strip_prefix('/'));
+        uri::decode_path(path.ok_or(Code::NoSuchKey)?).map_err(|_| Code::InvalidURI.into())
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +134,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn uris_name_paths_of_this_bucket_only() {
+        let scheme = UriScheme { scheme: "darkstorage".into(), bucket: "platform".into() };
+        let path = |uri| scheme.path_of(uri).map(Cow::into_owned).map_err(|error| error.code);
+        let key = ClientKey::new("a b/100%/é".into()).expect("a key");
+        let uri = scheme.uri(&scope("bob").map(&key).expect("a target"));
+        assert_eq!(path(&uri).as_deref(), Ok("datasets/bob/a b/100%/é"));
+        assert_eq!(path("darkstorage://platform/a%2520b").as_deref(), Ok("a%20b"));
+        for other in
+            ["darkstorage://platforms/a", "darkstorage://other/a", "darkstorage://platform", "darkstorage://"]
+        {
+            assert_eq!(path(other), Err(Code::NoSuchKey), "{other}");
+        }
+        for bad in ["", "platform/a", "s3://platform/a", "darkstorage:/platform/a"] {
+            assert_eq!(path(bad), Err(Code::InvalidArgument), "{bad}");
+        }
+        assert_eq!(path("darkstorage://platform/%zz"), Err(Code::InvalidURI));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod answer;
 mod auth;
+mod explain;
 mod gauges;
 mod health;
 mod people;
@@ -35,6 +36,7 @@ use crate::account::Millis;
 use crate::admit::tiers::Tiers;
 use crate::auth::Keyring;
 use crate::metrics::Metrics;
+use crate::refusals::Refusals;
 use crate::store::Store;
 use crate::types::{Secret, UserId};
 use answer::{Answer, Problem, Result};
@@ -67,6 +69,7 @@ pub struct Admin {
     pub tiers: Arc<Tiers>,
     pub keyring: Arc<Keyring>,
     pub reconciler: Arc<dyn Reconciler>,
+    pub refusals: Arc<Refusals>,
     /// Without one, nobody gets past health and metrics.
     pub token: Option<Secret>,
 }
@@ -148,6 +151,7 @@ impl Admin {
             Route::ListQuotas => quota::list(self, head.uri.query()).await,
             Route::GetQuota => quota::get(self, &user()?).await,
             Route::Reconcile => reconcile::start(self, &read(body).await?, token).await,
+            Route::Explain => explain::get(self, segment),
         }
     }
 

@@ -92,6 +92,7 @@ impl Door {
             tiers,
             keyring,
             reconciler: reconciler.clone(),
+            refusals: Arc::default(),
             token: token.map(|token| Secret::new(token.to_owned())),
         });
         admin.readiness.set(Phase::Ready);

@@ -39,10 +39,21 @@ impl Gateway {
         if !mapped.is_empty() {
             results.extend(self.delete_mapped(&ask, mapped, record).await?);
         }
+        let is_deleted = |result: &&DeleteResult| matches!(result.outcome, DeleteOutcome::Deleted { .. });
+        let deleted_objects = results.iter().filter(is_deleted).count();
+        tracing::info!(
+            target: "audit",
+            request_id = %ask.request_id,
+            user = %ask.caller.user,
+            bucket = %ask.bucket(),
+            deleted_objects,
+            failed = results.len() - deleted_objects,
+            "a list of objects was deleted"
+        );
         Ok(Answer::xml(xml::write_delete_result(&results, delete.quiet)))
     }
 
-    async fn delete_mapped(
+    pub(super) async fn delete_mapped(
         &self,
         ask: &Ask<'_>,
         mapped: Vec<(UpstreamTarget, &DeleteObject)>,

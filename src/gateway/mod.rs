@@ -13,7 +13,9 @@ mod listing;
 mod local;
 mod multipart;
 mod object;
+mod platform;
 mod presigned;
+mod refused;
 mod settle;
 mod sts;
 mod token;
@@ -25,14 +27,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt as _;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
 
 use crate::access::{self, Grant};
 use crate::admit::Admit;
 use crate::admit::quota::millis;
 use crate::admit::tiers::{Standing, Tiers};
-use crate::auth::{Admitted, Authenticator, Life};
+use crate::auth::session::Sessions;
+use crate::auth::{Admitted, Authenticator, Life, Proof};
 use crate::body::download::Download;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
@@ -43,15 +46,17 @@ use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
 use crate::ledger::Ledger;
 use crate::metrics::Throttle;
+use crate::refusals::Stage;
 use crate::s3::operation::{self, Access, BodyKind, Operation, Target};
 use crate::s3::query::Query;
-use crate::s3::{uri, xml};
+use crate::s3::uri;
 use crate::sigv4::verify::{Claim, Head, VerifiedPayload, claimed};
-use crate::types::{BucketName, Caller, ClientKey, RequestId, WayIn};
+use crate::types::{BucketName, Caller, ClientKey, RequestId};
 use crate::upstream::{self, Call, Upstream};
 use answer::{Answer, Content, Stream};
 pub use json_api::{ApiCall, JsonApi};
 use keep_alive::SlowOperations;
+use platform::Visit;
 pub use settle::Instruments;
 use settle::Record;
 use token::{Context, Tokens};
@@ -61,6 +66,8 @@ pub type ResponseBody = Download<Stream, Record>;
 
 pub struct Gateway {
     authenticator: Authenticator,
+    /// For presigned URLs.
+    sessions: Sessions,
     buckets: HashMap<BucketName, config::Bucket>,
     /// In the order of the configuration, as `ListBuckets` shows them.
     bucket_names: Vec<BucketName>,
@@ -146,6 +153,7 @@ impl Gateway {
             .then(|| UriScheme { scheme: config.uri.scheme.clone(), bucket: config.uri.bucket.clone() });
         Self {
             authenticator,
+            sessions: Sessions::new(config.shared_secret()),
             bucket_names: buckets.iter().map(|bucket| bucket.name.clone()).collect(),
             buckets: buckets.into_iter().map(|bucket| (bucket.name.clone(), bucket)).collect(),
             upstream,
@@ -185,7 +193,14 @@ impl Gateway {
             body.was_read_whole();
         }
         let goes_on = body.clear().await;
-        let mut response = respond(answer, &parts, self.upstream.idle_timeout(), record);
+        let answer = match answer {
+            Ok(answer) => {
+                record.answered(answer.status);
+                answer
+            }
+            Err(error) => self.refuse(&error, &parts, now, &mut record),
+        };
+        let mut response = respond(answer, self.upstream.idle_timeout(), record);
         if !goes_on {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -203,7 +218,7 @@ impl Gateway {
         record.permit = Some(self.admit.enter()?);
         check_http(parts)?;
         if self.is_api(parts) {
-            return Ok(self.serve_api(parts, peer, now, record).await);
+            return self.serve_api(parts, body, peer, now, record).await;
         }
         if self.is_sts(parts) {
             return Ok(self.serve_sts(parts, body, peer, now, record).await);
@@ -223,13 +238,15 @@ impl Gateway {
             query: &request.query,
             headers: &parts.headers,
         };
-        let (payload, life) = self.let_in(head, peer, now, record).await?;
+        record.stage = Some(Stage::Authentication);
+        let (payload, Proof { life, origin }) = self.let_in(head, peer, now, record).await?;
         let standing = self.recognise(life, request.operation.access(), now, record).await?;
+        record.stage = Some(Stage::Authorisation);
         self.make_room(&standing, record)?;
-        let caller = record.caller.as_ref().expect("who was let in is known");
+        let caller = record.caller.clone().expect("who was let in is known");
 
         let Some(bucket) = &request.target.bucket else {
-            return Ok(self.list_buckets(caller));
+            return Ok(self.list_buckets(&caller));
         };
         if request.operation == Operation::CreateBucket {
             return Err(if self.buckets.contains_key(bucket) {
@@ -238,23 +255,37 @@ impl Gateway {
                 Code::AccessDenied.into()
             });
         }
-        let bucket = self.buckets.get(bucket).ok_or(Code::NoSuchBucket)?;
-        let grant = access::authorise(caller, request.operation, bucket)?;
-        let caller = caller.clone();
-        upstream::headers::refuse_unimplemented(request.operation, &headers)?;
-        let ask = Ask {
-            parts,
-            headers: &headers,
-            request: &request,
-            caller: &caller,
-            grant,
-            standing,
-            counts: bucket.counts_towards_quota,
-            peer,
-            request_id: record.id,
-            now,
-        };
+        let visit = Visit { parts, standing, origin, peer, now };
+        let ask = self.ask(&request, &headers, &caller, &visit, record)?;
         self.dispatch(ask, payload, body, record).await
+    }
+
+    /// The request of a caller who may make it.
+    fn ask<'a>(
+        &self,
+        request: &'a operation::Request<'a>,
+        headers: &'a HeaderMap,
+        caller: &'a Caller,
+        visit: &Visit<'a>,
+        record: &mut Record,
+    ) -> Result<Ask<'a>> {
+        record.stage = Some(Stage::Authorisation);
+        let bucket = self.buckets.get(request.bucket()).ok_or(Code::NoSuchBucket)?;
+        let grant = access::authorise(caller, request.operation, bucket)?;
+        record.stage = None;
+        upstream::headers::refuse_unimplemented(request.operation, headers)?;
+        Ok(Ask {
+            parts: visit.parts,
+            headers,
+            request,
+            caller,
+            grant,
+            standing: visit.standing.clone(),
+            counts: bucket.counts_towards_quota,
+            peer: visit.peer,
+            request_id: record.id,
+            now: visit.now,
+        })
     }
 
     async fn dispatch(
@@ -320,7 +351,7 @@ impl Gateway {
         peer: Peer,
         now: SystemTime,
         record: &mut Record,
-    ) -> Result<(VerifiedPayload, Life)> {
+    ) -> Result<(VerifiedPayload, Proof)> {
         let claim = claimed(head);
         let name = claim.as_ref().ok().map(Claim::name);
         self.admit.check_peer(peer.ip, name)?;
@@ -329,12 +360,12 @@ impl Gateway {
             Err(error) => Err(error),
         };
         match admitted {
-            Ok(Admitted { caller, payload, life }) => {
+            Ok(Admitted { caller, payload, proof }) => {
                 if let Some(name) = name {
                     self.admit.peer_succeeded(peer.ip, name);
                 }
                 record.caller = Some(caller);
-                Ok((payload, life))
+                Ok((payload, proof))
             }
             // Nobody makes a guess while a store or an issuer is away.
             Err(error) if error.code == Code::ServiceUnavailable => Err(error),
@@ -521,28 +552,8 @@ fn check_http(parts: &Parts) -> Result<()> {
     Ok(())
 }
 
-/// The one place where an answer, or an error, becomes a response.
-fn respond(
-    answer: Result<Answer>,
-    parts: &Parts,
-    stream_idle: Duration,
-    mut record: Record,
-) -> Response<ResponseBody> {
-    let mut answer = match answer {
-        Ok(answer) => {
-            record.answered(answer.status);
-            answer
-        }
-        Err(error) => {
-            record.refused(&error);
-            let speaks_json = record.caller.as_ref().is_some_and(|caller| caller.way == WayIn::Jwt);
-            if speaks_json && error.details().iter().any(|(element, _)| *element == Error::QUOTA) {
-                quota_answer(&error)
-            } else {
-                error_answer(&error, parts, record.id)
-            }
-        }
-    };
+/// The one place where an answer becomes a response.
+fn respond(mut answer: Answer, stream_idle: Duration, mut record: Record) -> Response<ResponseBody> {
     answer.headers.insert("x-amz-request-id", HeaderValue::from_str(record.id.as_str()).expect("hex digits"));
     answer.headers.insert(header::SERVER, HeaderValue::from_static("Bucketwarden"));
     let body = match answer.content {
@@ -561,32 +572,4 @@ fn respond(
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     response
-}
-
-/// A refused upload, as callers are told who come with a bearer token.
-fn quota_answer(error: &Error) -> Answer {
-    let mut answer = Answer::empty(error.status())
-        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer.content = Content::Document(error.to_json().into());
-    if let Some(seconds) = error.retry_after_secs() {
-        answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    answer
-}
-
-fn error_answer(error: &Error, parts: &Parts, request_id: RequestId) -> Answer {
-    // A HEAD has no body to say the code in.
-    let mut answer = if parts.method == Method::HEAD {
-        Answer::empty(error.status())
-            .header("x-amz-error-code", HeaderValue::from_static(error.code.as_str()))
-    } else {
-        Answer::document(error.status(), xml::write_error(error, parts.uri.path(), request_id.as_str()))
-    };
-    if let Some(seconds) = error.retry_after_secs() {
-        answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if error.status() == StatusCode::UNAUTHORIZED {
-        answer.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    answer
 }

@@ -19,6 +19,7 @@ use crate::sigv4::Payload;
 use crate::sigv4::canonical::{self, Canonical, Form};
 use crate::sigv4::chunk::ChunkSigner;
 use crate::sigv4::scope::{Credential, format_iso, parse_amz_date};
+use crate::types::WayIn;
 
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
@@ -67,6 +68,16 @@ pub enum Place {
     Query,
 }
 
+impl Place {
+    /// The way in of whoever signs there with a lasting key.
+    pub fn way(self) -> WayIn {
+        match self {
+            Self::Header => WayIn::SigV4Header,
+            Self::Query => WayIn::SigV4Presigned,
+        }
+    }
+}
+
 /// A signature as presented: well-formed, not yet verified.
 #[derive(Debug)]
 pub struct Presented<'a> {
@@ -74,8 +85,8 @@ pub struct Presented<'a> {
     pub credential: Credential<'a>,
     pub(super) signed_headers: &'a str,
     signature: &'a str,
-    amz_date: Cow<'a, str>,
-    time: SystemTime,
+    pub(super) amz_date: Cow<'a, str>,
+    pub(super) time: SystemTime,
     /// Only for presigned URLs.
     expires: Option<Duration>,
     /// Which temporary keys come with.
@@ -289,7 +300,7 @@ impl Presented<'_> {
 
     /// Every header is signed once. A name given a thousand times would make a canonical request of a thousand
     /// times its value, before anything is known of the caller.
-    fn check_signed_headers(&self) -> Result<()> {
+    pub(super) fn check_signed_headers(&self) -> Result<()> {
         let names = || self.signed_headers.split(';');
         let ascending = names().zip(names().skip(1)).all(|(name, next)| name < next);
         let distinct = ascending || {
@@ -382,7 +393,7 @@ impl Presented<'_> {
 
     /// What the request says its body is: in a header, or in the query of a presigned URL. A hash that the URL was
     /// made with cannot be taken back by a header that nobody signed.
-    fn claimed_hash<'h>(&self, head: Head<'h>) -> Result<&'h str> {
+    pub(super) fn claimed_hash<'h>(&self, head: Head<'h>) -> Result<&'h str> {
         let header = hash_header(head.headers)?;
         let mut pinned =
             head.query.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-amz-content-sha256"));
@@ -402,7 +413,7 @@ impl Presented<'_> {
 
     /// What stands for the body in the canonical request. A presigned URL was made before there was a header
     /// to claim anything, unless it signs that header.
-    fn signed_hash<'h>(&self, head: Head<'h>, claimed: &'h str) -> &'h str {
+    pub(super) fn signed_hash<'h>(&self, head: Head<'h>, claimed: &'h str) -> &'h str {
         match self.place {
             Place::Header => claimed,
             Place::Query if self.signed_headers.split(';').any(|h| h == "x-amz-content-sha256") => claimed,
