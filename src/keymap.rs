@@ -3,6 +3,8 @@
 //! so it is whole segments and `bob` is never a prefix of `bobby`. Unmapping fails closed: a key outside the windows
 //! has no client name.
 
+use std::borrow::Cow;
+
 use crate::config::{Access, PrefixTemplate};
 use crate::error::{Code, Error, Result};
 use crate::s3::uri;
@@ -76,7 +78,7 @@ impl Scope {
     }
 
     /// The window in which a real name lies.
-    fn window(&self, real: &str) -> Option<&Window> {
+    pub fn window(&self, real: &str) -> Option<&Window> {
         // The last one that does not come after the name: those before it end before it begins.
         let after = self.windows.partition_point(|window| window.prefix.as_str() <= real);
         self.windows[..after].last().filter(|window| real.starts_with(&window.prefix))
@@ -91,6 +93,11 @@ impl Scope {
     /// The client's name of a key, or of a common prefix, in the real bucket.
     pub fn unmap<'k>(&self, upstream_key: &'k str) -> Option<&'k str> {
         self.window(upstream_key)?;
+        self.relative(upstream_key)
+    }
+
+    /// The same whether it lies in a window or not: what the client would call it.
+    pub fn relative<'k>(&self, upstream_key: &'k str) -> Option<&'k str> {
         upstream_key.strip_prefix(self.base.as_str())
     }
 
@@ -120,6 +127,17 @@ impl UriScheme {
     pub fn uri(&self, target: &UpstreamTarget) -> String {
         let key = uri::encode_path(target.key.as_str());
         [&self.scheme, "://", &self.bucket, "/", &key].concat()
+    }
+
+    /// The path in the real bucket that a URI names, decoded once; nobody's yet.
+    pub fn path_of<'u>(&self, uri: &'u str) -> Result<Cow<'u, str>> {
+        let rest =
+            uri.strip_prefix(&self.scheme).and_then(|rest| rest.strip_prefix("://")).ok_or_else(|| {
+                Error::new(Code::InvalidArgument)
+                    .say(format!("Expected a URI that begins with {}://.", self.scheme))
+            })?;
+        let path = rest.strip_prefix(&self.bucket).and_then(|rest| rest.strip_prefix('/'));
+        uri::decode_path(path.ok_or(Code::NoSuchKey)?).map_err(|_| Code::InvalidURI.into())
     }
 }
 
@@ -188,6 +206,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn uris_name_paths_of_this_bucket_only() {
+        let scheme = UriScheme { scheme: "darkstorage".into(), bucket: "platform".into() };
+        let path = |uri| scheme.path_of(uri).map(Cow::into_owned).map_err(|error| error.code);
+        let key = ClientKey::new("a b/100%/é".into()).expect("a key");
+        let (target, _) = scope("bob").map(&key).expect("short enough").expect("in its window");
+        let uri = scheme.uri(&target);
+        assert_eq!(path(&uri).as_deref(), Ok("datasets/bob/a b/100%/é"));
+        assert_eq!(path("darkstorage://platform/a%2520b").as_deref(), Ok("a%20b"));
+        for other in
+            ["darkstorage://platforms/a", "darkstorage://other/a", "darkstorage://platform", "darkstorage://"]
+        {
+            assert_eq!(path(other), Err(Code::NoSuchKey), "{other}");
+        }
+        for bad in ["", "platform/a", "s3://platform/a", "darkstorage:/platform/a"] {
+            assert_eq!(path(bad), Err(Code::InvalidArgument), "{bad}");
+        }
+        assert_eq!(path("darkstorage://platform/%zz"), Err(Code::InvalidURI));
     }
 
     #[test]

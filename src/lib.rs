@@ -34,7 +34,7 @@
 //! |---|---|
 //! | 0 | [`types`], [`error`] |
 //! | 1 | [`s3`], [`sigv4`], [`account`]: pure, no async, no I/O, no clock |
-//! | 2 | [`config`], [`tls`], [`metrics`], [`access_log`], [`body`], [`io`] |
+//! | 2 | [`config`], [`tls`], [`metrics`], [`access_log`], [`refusals`], [`body`], [`io`] |
 //! | 3 | [`store`]: alone talks to disk or Redis |
 //! | 4 | [`auth`], [`access`], [`keymap`], [`admit`] |
 //! | 5 | [`upstream`] |
@@ -60,6 +60,7 @@
 //! | page tokens and upload ids | `gateway::token` |
 //! | limits on load: concurrency, rates, bandwidth | [`admit`], [`body::pace`] |
 //! | time limits of clients, of the upstream | `server::connection`, `upstream::watch` |
+//! | why a request was refused | [`refusals`] |
 //! | configuration keys, defaults, checks | [`config`], `config.toml.example` |
 //! | the store behind `bucketwarden dev` | [`dev_store`] |
 
@@ -81,6 +82,7 @@ pub mod io;
 pub mod keymap;
 pub mod ledger;
 pub mod metrics;
+pub mod refusals;
 pub mod s3;
 pub mod server;
 pub mod sigv4;

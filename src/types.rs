@@ -119,6 +119,12 @@ impl AccessKeyId {
     }
 }
 
+impl std::borrow::Borrow<str> for AccessKeyId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A secret: never printed, compared in constant time, wiped when the last owner lets go.
 #[derive(Clone)]
 pub struct Secret(Arc<Zeroizing<String>>);

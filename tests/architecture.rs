@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["types", "error"],
     &["s3", "sigv4", "account"],
-    &["config", "tls", "metrics", "access_log", "body", "io"],
+    &["config", "tls", "metrics", "access_log", "refusals", "body", "io"],
     &["store"],
     &["auth", "access", "keymap", "admit"],
     &["upstream"],

@@ -50,23 +50,18 @@ impl Grant {
 
     /// Where a key of the granted bucket lies.
     pub fn target(&self, key: &ClientKey) -> Result<UpstreamTarget> {
-        Ok(self.look_up(key)?.0)
-    }
-
-    /// Whether what lies there counts towards the caller's quota.
-    pub fn counts(&self, key: &ClientKey) -> Result<bool> {
-        Ok(self.look_up(key)?.1.counts_towards_quota)
-    }
-
-    fn look_up(&self, key: &ClientKey) -> Result<(UpstreamTarget, &Window)> {
-        let found = self.scope.map(key)?;
-        let Some((target, window)) = found else { return Err(self.nothing_there()) };
+        let Some((target, window)) = self.scope.map(key)? else { return Err(self.nothing_there()) };
         match (self.access, window.access) {
             (Access::Write, Rule::ReadOnly) => Err(Code::AccessDenied.into()),
             (Access::Write, Rule::ReadWrite) | (Access::Bucket | Access::List | Access::Read, _) => {
-                Ok((target, window))
+                Ok(target)
             }
         }
+    }
+
+    /// Whether what lies there counts towards the caller's quota.
+    pub fn counts(&self, target: &UpstreamTarget) -> bool {
+        self.scope.window(target.key.as_str()).is_none_or(|window| window.counts_towards_quota)
     }
 
     /// The answer where there is nothing, and where there is something that is not the caller's: the same.
@@ -96,6 +91,10 @@ impl Bucket {
         Self { parts: parts.cloned().collect(), is_platform_view: true }
     }
 
+    pub fn parts(&self) -> &[config::Bucket] {
+        &self.parts
+    }
+
     /// `jobs`: the caller's own, as far as [`Bucket::jobs_asked`] asks for them.
     pub fn authorise(&self, caller: &Caller, access: Access, jobs: &[JobId]) -> Result<Grant> {
         let windows = self.parts.iter().flat_map(|part| windows(part, caller, jobs)).collect();
@@ -122,6 +121,13 @@ impl Bucket {
             | (BucketKind::Job { .. }, Role::Service) => Asked::None,
         });
         asked.reduce(Asked::and).unwrap_or(Asked::None)
+    }
+
+    /// The key by which this bucket knows what lies there in the real one, whether or not the caller may see it. The
+    /// platform view knows of nothing that has no name in another bucket.
+    pub fn key_of<'p>(&self, caller: &Caller, path: &'p str) -> Option<&'p str> {
+        let scope = (!self.is_platform_view).then(|| Scope::new(self.base(caller), Vec::new()))?;
+        scope.relative(path)
     }
 
     /// What the keys' names leave out.

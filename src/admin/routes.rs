@@ -18,6 +18,7 @@ pub(super) enum Route {
     ListQuotas,
     GetQuota,
     Reconcile,
+    Explain,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +50,7 @@ pub(super) const ROUTES: &[Entry] = &[
     entry(Method::GET, "/api/v1/admin/quota", Needs::Token, Route::ListQuotas),
     entry(Method::GET, "/api/v1/admin/quota/{user_id}", Needs::Token, Route::GetQuota),
     entry(Method::POST, "/api/v1/admin/reconcile", Needs::Token, Route::Reconcile),
+    entry(Method::GET, "/api/v1/admin/explain/{request_id}", Needs::Token, Route::Explain),
 ];
 
 /// Whether a path can be answered without a token: only what the table says so of. What is not in it needs one,

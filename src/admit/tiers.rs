@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use super::UserLimits;
 use crate::account::{self, Millis};
 use crate::config::{Config, Tier};
-use crate::store::{Result, Store, UserRecord};
+use crate::store::{Known, Result, Store, UserRecord};
 use crate::types::{Role, UserId};
 
 /// How old an answer may be: a change made at another gateway is seen here after as long.
@@ -79,6 +79,19 @@ impl Rules {
         self.managed.keys()
     }
 
+    /// A user who was removed may do nothing; unless the file has one of the id.
+    pub fn standing_of(&self, user: &UserId, known: &Known) -> Standing {
+        match known {
+            Known::User(record) => self.standing(user, Some(record)),
+            Known::Nobody => self.standing(user, None),
+            Known::Removed { next } => Standing {
+                enabled: self.managed(user).is_some(),
+                generation: *next,
+                ..self.standing(user, None)
+            },
+        }
+    }
+
     /// The file's word on role and enabled, the record's on tier and limits; a tier that nobody knows any more
     /// is the default one.
     pub fn standing(&self, user: &UserId, record: Option<&UserRecord>) -> Standing {
@@ -123,8 +136,8 @@ impl Tiers {
 
     pub async fn of(&self, user: &UserId) -> Result<Arc<Standing>> {
         let ask = async || {
-            let record = self.store.user(user).await?;
-            Ok(self.rules.standing(user, record.as_ref()))
+            let known = self.store.known(user).await?;
+            Ok(self.rules.standing_of(user, &known))
         };
         self.cache.get(user, ask).await
     }
@@ -229,6 +242,19 @@ mod tests {
         let gone = rules.standing(&id("deputy"), Some(&record("tier-of-yesterday")));
         assert_eq!(&*gone.tier, "premium");
         assert_eq!(&*rules.standing(&id("own"), Some(&record("tier-of-yesterday"))).tier, "default");
+    }
+
+    #[test]
+    fn who_was_removed_may_do_nothing() {
+        let (rules, removed) = (rules(), Known::Removed { next: 7 });
+        let gone = rules.standing_of(&id("own"), &removed);
+        assert_eq!((gone.enabled, gone.generation), (false, 7));
+        let deputy = rules.standing_of(&id("deputy"), &removed);
+        assert_eq!((deputy.enabled, deputy.generation), (true, 7));
+        let known = Known::User(UserRecord { generation: 7, enabled: true, ..record("gold") });
+        let back = rules.standing_of(&id("own"), &known);
+        assert_eq!((back.enabled, back.generation, &*back.tier), (true, 7, "gold"));
+        assert!(rules.standing_of(&id("own"), &Known::Nobody).enabled);
     }
 
     #[tokio::test]

@@ -1,20 +1,25 @@
 //! Who is calling? In: a request head as it came, and the time. Out: the `Caller` and the `VerifiedPayload`,
 //! or the refusal. Every way in ends in the same verifier; a signing key is derived once per access key, day
-//! and region, and kept bound to the very secret it came from. Unknown access keys leave nothing behind.
+//! and region, and kept bound to the very secret it came from. An access key that there is not is verified against a
+//! secret that nobody has: its refusal takes as long as any other.
 
 mod credentials;
+mod keyring;
+pub mod session;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moka::sync::Cache;
 use zeroize::Zeroizing;
 
+use crate::account::Millis;
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
 use crate::sigv4::verify::{Head, Presented, Rules, VerifiedPayload};
 use crate::types::{AccessKeyId, Caller};
 use credentials::{Credential, Directory};
+pub use keyring::{Keyring, NewKey, NoKey};
 
 /// Signing keys kept at most: more than a day's keys of any tier of users in one process.
 const MAX_SIGNING_KEYS: u64 = 10_000;
@@ -36,9 +41,9 @@ struct SigningKeyOf {
 }
 
 impl Authenticator {
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, keyring: Arc<Keyring>) -> Self {
         Self {
-            directory: Directory::new(&config.users),
+            directory: Directory::new(&config.users, keyring),
             regions: config.auth.regions.clone(),
             max_clock_skew: config.auth.max_clock_skew,
             signing_keys: Cache::builder()
@@ -49,7 +54,7 @@ impl Authenticator {
     }
 
     /// Who a caller claims to be is in `presented`; whether it is true is found out here.
-    pub fn authenticate(
+    pub async fn authenticate(
         &self,
         head: Head<'_>,
         presented: &Presented<'_>,
@@ -59,11 +64,15 @@ impl Authenticator {
         if head.headers.contains_key("x-amz-security-token") || head.query.has("X-Amz-Security-Token") {
             return Err(Code::InvalidToken.into());
         }
-        let unknown = || {
-            Error::new(Code::InvalidAccessKeyId).detail("AWSAccessKeyId", presented.credential.access_key_id)
-        };
-        let credential = self.directory.find(presented.credential.access_key_id).ok_or_else(unknown)?;
-        let payload = presented.verify(head, &self.signing_key(presented, credential))?;
+        let access_key_id = presented.credential.access_key_id;
+        let found = self.directory.find(access_key_id).await?;
+        let credential = found.as_deref().unwrap_or(self.directory.nobody());
+        let verified = presented.verify(head, &self.signing_key(presented, credential));
+        if found.is_none() {
+            return Err(Error::new(Code::InvalidAccessKeyId).detail("AWSAccessKeyId", access_key_id));
+        }
+        let payload = verified?;
+        self.directory.keyring().note_use(&credential.access_key_id, millis(now));
         let caller = Caller {
             user: credential.user.clone(),
             role: credential.role,
@@ -94,4 +103,9 @@ impl Authenticator {
         self.signing_keys.insert(key, signing_key.clone());
         signing_key
     }
+}
+
+fn millis(time: SystemTime) -> Millis {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
 }

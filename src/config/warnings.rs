@@ -49,7 +49,7 @@ pub(super) fn warnings(config: &Config, said: &Table) -> Vec<String> {
         warnings.push(text.to_owned());
     }
     if config.auth.master_key.is_none() {
-        let text = "auth.master_key: missing: page tokens, upload ids and the ledger's names are made with a key derived from upstream.secret_access_key, and change with it";
+        let text = "auth.master_key: missing: users' access keys are sealed with, and page tokens, upload ids and the ledger's names are made with, a key derived from upstream.secret_access_key: when that changes, they are worth nothing";
         warnings.push(text.to_owned());
     }
     warnings

@@ -39,10 +39,21 @@ impl Gateway {
         if !mapped.is_empty() {
             results.extend(self.delete_mapped(&ask, mapped, record).await?);
         }
+        let is_deleted = |result: &&DeleteResult| matches!(result.outcome, DeleteOutcome::Deleted { .. });
+        let deleted_objects = results.iter().filter(is_deleted).count();
+        tracing::info!(
+            target: "audit",
+            request_id = %ask.request_id,
+            user = %ask.caller.user,
+            bucket = %ask.bucket(),
+            deleted_objects,
+            failed = results.len() - deleted_objects,
+            "a list of objects was deleted"
+        );
         Ok(Answer::xml(xml::write_delete_result(&results, delete.quiet)))
     }
 
-    async fn delete_mapped(
+    pub(super) async fn delete_mapped(
         &self,
         ask: &Ask<'_>,
         mapped: Vec<(UpstreamTarget, &DeleteObject)>,
@@ -58,8 +69,7 @@ impl Gateway {
             .header(HeaderName::from_static("content-md5"), HeaderValue::from_str(&digest).expect("base64"))
             .header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         let ids = self.ledger.quota().ids();
-        let counted = |object: &DeleteObject| ask.grant.counts(&client_key(object.key.clone())?);
-        let counted = mapped.iter().map(|(_, object)| counted(object)).collect::<Result<Vec<bool>>>()?;
+        let counted: Vec<bool> = mapped.iter().map(|(target, _)| ask.grant.counts(target)).collect();
         let targets = kept(&counted, mapped.iter().map(|(target, _)| ids.target(&target.key)));
         let held = match targets.is_empty() {
             true => self.hold_nothing(),

@@ -13,7 +13,9 @@ mod listing;
 mod local;
 mod multipart;
 mod object;
+mod platform;
 mod presigned;
+mod refused;
 mod settle;
 mod token;
 
@@ -24,13 +26,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt as _;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
 
 use crate::access::{self, About, Grant, Jobs};
 use crate::admit::Admit;
 use crate::admit::tiers::{Standing, Tiers};
 use crate::auth::Authenticator;
+use crate::auth::session::Sessions;
 use crate::body::download::Download;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
@@ -41,15 +44,17 @@ use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
 use crate::ledger::Ledger;
 use crate::metrics::Throttle;
+use crate::refusals::Stage;
 use crate::s3::operation::{self, Access, BodyKind, Operation, Target};
 use crate::s3::query::Query;
-use crate::s3::{uri, xml};
+use crate::s3::uri;
 use crate::sigv4::verify::{Head, VerifiedPayload, presented};
 use crate::types::{BucketName, Caller, ClientKey, RequestId};
 use crate::upstream::{self, Call, Upstream};
 use answer::{Answer, Content, Stream};
 pub use json_api::{ApiCall, JsonApi};
 use keep_alive::SlowOperations;
+use platform::Visit;
 pub use settle::Instruments;
 use settle::Record;
 use token::{Context, Tokens};
@@ -59,6 +64,8 @@ pub type ResponseBody = Download<Stream, Record>;
 
 pub struct Gateway {
     authenticator: Authenticator,
+    /// For presigned URLs.
+    sessions: Sessions,
     buckets: HashMap<BucketName, access::Bucket>,
     /// In the order of the configuration, as `ListBuckets` shows them.
     bucket_names: Vec<BucketName>,
@@ -124,9 +131,11 @@ impl Ask<'_> {
 }
 
 impl Gateway {
+    #[expect(clippy::too_many_arguments, reason = "every room has its own")]
     pub fn new(
         config: &Config,
         instruments: Instruments,
+        authenticator: Authenticator,
         upstream: Arc<Upstream>,
         ledger: Ledger,
         tiers: Arc<Tiers>,
@@ -139,7 +148,8 @@ impl Gateway {
             .enabled
             .then(|| UriScheme { scheme: config.uri.scheme.clone(), bucket: config.uri.bucket.clone() });
         Self {
-            authenticator: Authenticator::new(config),
+            authenticator,
+            sessions: Sessions::new(config.shared_secret()),
             bucket_names: config.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
             buckets: access::Bucket::all(&config.buckets).into_iter().collect(),
             upstream,
@@ -180,7 +190,14 @@ impl Gateway {
             body.was_read_whole();
         }
         let goes_on = body.clear().await;
-        let mut response = respond(answer, &parts, self.upstream.idle_timeout(), record);
+        let answer = match answer {
+            Ok(answer) => {
+                record.answered(answer.status);
+                answer
+            }
+            Err(error) => self.refuse(&error, &parts, now, &mut record),
+        };
+        let mut response = respond(answer, self.upstream.idle_timeout(), record);
         if !goes_on {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -198,7 +215,7 @@ impl Gateway {
         record.permit = Some(self.admit.enter()?);
         check_http(parts)?;
         if self.is_api(parts) {
-            return Ok(self.serve_api(parts, peer, now, record).await);
+            return self.serve_api(parts, body, peer, now, record).await;
         }
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
         let target = Target::parse(parts.uri.path(), self.host_bucket(parts).as_deref())?;
@@ -215,12 +232,14 @@ impl Gateway {
             query: &request.query,
             headers: &parts.headers,
         };
-        let payload = self.let_in(head, peer, now, record)?;
+        record.stage = Some(Stage::Authentication);
+        let payload = self.let_in(head, peer, now, record).await?;
         let standing = self.standing(record, request.operation.access()).await?;
-        let caller = record.caller.as_ref().expect("who was let in is known");
+        record.stage = Some(Stage::Authorisation);
+        let caller = record.caller.clone().expect("who was let in is known");
 
         let Some(bucket) = &request.target.bucket else {
-            return Ok(self.list_buckets(caller));
+            return Ok(self.list_buckets(&caller));
         };
         if request.operation == Operation::CreateBucket {
             return Err(if self.buckets.contains_key(bucket) {
@@ -229,24 +248,38 @@ impl Gateway {
                 Code::AccessDenied.into()
             });
         }
-        let bucket = self.buckets.get(bucket).ok_or(Code::NoSuchBucket)?;
-        let grant = self.grant(caller, bucket, request.operation.access(), about(&request)).await?;
-        let counts = request.target.key.as_ref().map_or(Ok(true), |key| grant.counts(key))?;
-        let caller = caller.clone();
-        upstream::headers::refuse_unimplemented(request.operation, &headers)?;
-        let ask = Ask {
-            parts,
-            headers: &headers,
-            request: &request,
-            caller: &caller,
-            grant,
-            standing,
-            counts,
-            peer,
-            request_id: record.id,
-            now,
-        };
+        let visit = Visit { parts, standing, peer, now };
+        let ask = self.ask(&request, &headers, &caller, &visit, record).await?;
         self.dispatch(ask, payload, body, record).await
+    }
+
+    /// The request of a caller who may make it.
+    async fn ask<'a>(
+        &self,
+        request: &'a operation::Request<'a>,
+        headers: &'a HeaderMap,
+        caller: &'a Caller,
+        visit: &Visit<'a>,
+        record: &mut Record,
+    ) -> Result<Ask<'a>> {
+        record.stage = Some(Stage::Authorisation);
+        let bucket = self.buckets.get(request.bucket()).ok_or(Code::NoSuchBucket)?;
+        let grant = self.grant(caller, bucket, request.operation.access(), about(request)).await?;
+        let target = request.target.key.as_ref().map(|key| grant.target(key)).transpose()?;
+        record.stage = None;
+        upstream::headers::refuse_unimplemented(request.operation, headers)?;
+        Ok(Ask {
+            parts: visit.parts,
+            headers,
+            request,
+            caller,
+            standing: visit.standing.clone(),
+            counts: target.is_none_or(|target| grant.counts(&target)),
+            grant,
+            peer: visit.peer,
+            request_id: record.id,
+            now: visit.now,
+        })
     }
 
     async fn dispatch(
@@ -306,7 +339,7 @@ impl Gateway {
     }
 
     /// Authenticates the caller, unless its address keeps failing at it.
-    fn let_in(
+    async fn let_in(
         &self,
         head: Head<'_>,
         peer: Peer,
@@ -316,7 +349,11 @@ impl Gateway {
         let presented = presented(head);
         let key = presented.as_ref().ok().map(|presented| presented.credential.access_key_id);
         self.admit.check_peer(peer.ip, key)?;
-        match presented.and_then(|presented| self.authenticator.authenticate(head, &presented, now)) {
+        let authenticated = match presented {
+            Ok(presented) => self.authenticator.authenticate(head, &presented, now).await,
+            Err(error) => Err(error),
+        };
+        match authenticated {
             Ok((caller, payload)) => {
                 if let Some(key) = key {
                     self.admit.peer_succeeded(peer.ip, key);
@@ -324,6 +361,8 @@ impl Gateway {
                 record.caller = Some(caller);
                 Ok(payload)
             }
+            // Of a store that is away nobody can make a guess.
+            Err(error) if error.code == Code::ServiceUnavailable => Err(error),
             Err(error) => {
                 self.admit.peer_failed(peer.ip, key);
                 self.instruments.metrics.auth_failure(error.code);
@@ -492,23 +531,8 @@ fn check_http(parts: &Parts) -> Result<()> {
     Ok(())
 }
 
-/// The one place where an answer, or an error, becomes a response.
-fn respond(
-    answer: Result<Answer>,
-    parts: &Parts,
-    stream_idle: Duration,
-    mut record: Record,
-) -> Response<ResponseBody> {
-    let mut answer = match answer {
-        Ok(answer) => {
-            record.answered(answer.status);
-            answer
-        }
-        Err(error) => {
-            record.refused(&error);
-            error_answer(&error, parts, record.id)
-        }
-    };
+/// The one place where an answer becomes a response.
+fn respond(mut answer: Answer, stream_idle: Duration, mut record: Record) -> Response<ResponseBody> {
     answer.headers.insert("x-amz-request-id", HeaderValue::from_str(record.id.as_str()).expect("hex digits"));
     answer.headers.insert(header::SERVER, HeaderValue::from_static("Bucketwarden"));
     let body = match answer.content {
@@ -527,21 +551,4 @@ fn respond(
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     response
-}
-
-fn error_answer(error: &Error, parts: &Parts, request_id: RequestId) -> Answer {
-    // A HEAD has no body to say the code in.
-    let mut answer = if parts.method == Method::HEAD {
-        Answer::empty(error.status())
-            .header("x-amz-error-code", HeaderValue::from_static(error.code.as_str()))
-    } else {
-        Answer::document(error.status(), xml::write_error(error, parts.uri.path(), request_id.as_str()))
-    };
-    if let Some(seconds) = error.retry_after_secs() {
-        answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if error.status() == StatusCode::UNAUTHORIZED {
-        answer.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    answer
 }

@@ -3,6 +3,8 @@
 
 pub mod canonical;
 pub mod chunk;
+pub mod explain;
+pub mod presign;
 pub mod scope;
 pub mod sign;
 pub mod verify;

@@ -47,8 +47,8 @@ pub struct Presented<'a> {
     pub credential: Credential<'a>,
     pub(super) signed_headers: &'a str,
     signature: &'a str,
-    amz_date: Cow<'a, str>,
-    time: SystemTime,
+    pub(super) amz_date: Cow<'a, str>,
+    pub(super) time: SystemTime,
     /// Only for presigned URLs.
     expires: Option<Duration>,
 }
@@ -204,7 +204,7 @@ impl Presented<'_> {
 
     /// Every header is signed once. A name given a thousand times would make a canonical request of a thousand
     /// times its value, before anything is known of the caller.
-    fn check_signed_headers(&self) -> Result<()> {
+    pub(super) fn check_signed_headers(&self) -> Result<()> {
         let names = || self.signed_headers.split(';');
         let ascending = names().zip(names().skip(1)).all(|(name, next)| name < next);
         let distinct = ascending || {
@@ -297,7 +297,7 @@ impl Presented<'_> {
 
     /// What the request says its body is: in a header, or in the query of a presigned URL. A hash that the URL was
     /// made with cannot be taken back by a header that nobody signed.
-    fn claimed_hash<'h>(&self, head: Head<'h>) -> Result<&'h str> {
+    pub(super) fn claimed_hash<'h>(&self, head: Head<'h>) -> Result<&'h str> {
         let mut values = head.headers.get_all("x-amz-content-sha256").iter();
         let header = match (values.next(), values.next()) {
             (Some(value), None) => Some(value.to_str().map_err(|_| invalid_hash())?),
@@ -322,7 +322,7 @@ impl Presented<'_> {
 
     /// What stands for the body in the canonical request. A presigned URL was made before there was a header
     /// to claim anything, unless it signs that header.
-    fn signed_hash<'h>(&self, head: Head<'h>, claimed: &'h str) -> &'h str {
+    pub(super) fn signed_hash<'h>(&self, head: Head<'h>, claimed: &'h str) -> &'h str {
         match self.way {
             WayIn::SigV4Header => claimed,
             WayIn::SigV4Presigned if self.signed_headers.split(';').any(|h| h == "x-amz-content-sha256") => {

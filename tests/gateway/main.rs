@@ -17,6 +17,7 @@ mod chunked;
 mod copy;
 mod deputy;
 mod exhaustion;
+mod explain;
 mod framing;
 mod harness;
 mod keys;
@@ -24,11 +25,13 @@ mod leaving;
 mod listing;
 mod multipart;
 mod objects;
+mod objects_api;
 mod origin_self_test;
 mod payload_modes;
 mod presigned;
 mod processes;
 mod quota;
+mod recursive_delete;
 #[path = "../store_contract/server.rs"]
 #[allow(dead_code, reason = "a cluster and a faulty link are for the contract of the stores")]
 mod redis_server;

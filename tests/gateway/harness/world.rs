@@ -150,6 +150,12 @@ impl World {
             .send(&Request::get(path).header("host", "localhost").header("connection", "close"))
     }
 
+    /// One exchange with the admin API by whoever holds its token.
+    pub fn as_admin(&self, request: Request) -> Response {
+        let request = request.header("host", "localhost").header("connection", "close");
+        Client::connect(self.admin).send(&request.header("authorization", format!("Bearer {ADMIN_TOKEN}")))
+    }
+
     /// One exchange on a connection of its own.
     #[track_caller]
     pub fn call(&self, request: &Request) -> Response {

@@ -1,0 +1,135 @@
+//! What becomes of an error: an answer in the caller's language, and where authentication or authorisation made it, a
+//! line in the audit log and an explanation for the operator. The client hears no more than AWS says.
+
+use std::time::SystemTime;
+
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, header};
+
+use super::Gateway;
+use super::answer::Answer;
+use super::settle::Record;
+use crate::config::{self, Access, BucketKind};
+use crate::error::{Blame, Code, Error};
+use crate::refusals::{Refusal, Signature, Stage};
+use crate::s3::operation::Operation;
+use crate::s3::query::Query;
+use crate::s3::xml;
+use crate::sigv4::scope::format_iso;
+use crate::sigv4::verify::{Head, presented};
+use crate::types::{RequestId, UserId};
+
+impl Gateway {
+    pub(super) fn refuse(
+        &self,
+        error: &Error,
+        parts: &Parts,
+        now: SystemTime,
+        record: &mut Record,
+    ) -> Answer {
+        if let Some(stage) = record.stage.filter(|_| is_refusal(error)) {
+            self.explain(stage, error, parts, now, record);
+        }
+        let answer = if self.is_api(parts) {
+            self.api_error(error, record)
+        } else {
+            s3_error(error, parts, record.id)
+        };
+        record.refused(error, answer.status);
+        answer
+    }
+
+    fn explain(&self, stage: Stage, error: &Error, parts: &Parts, now: SystemTime, record: &Record) {
+        let query = Query::parse(parts.uri.query().unwrap_or("")).unwrap_or_default();
+        let head = Head {
+            method: parts.method.as_str(),
+            raw_path: parts.uri.path(),
+            query: &query,
+            headers: &parts.headers,
+        };
+        let presented = presented(head).ok();
+        let way = record.caller.as_ref().map(|caller| caller.way);
+        let refusal = Refusal {
+            request_id: record.id.to_string(),
+            at: format_iso(now),
+            stage,
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+            operation: record.operation.map(Operation::name),
+            bucket: record.bucket.as_ref().map(ToString::to_string),
+            key: record.key.as_ref().map(|key| key.as_str().to_owned()),
+            auth: way.or(presented.as_ref().map(|presented| presented.way)).map(|way| way.label()),
+            user: record.caller.as_ref().map(|caller| caller.user.to_string()),
+            code: error.code.as_str(),
+            message: error.message().to_owned(),
+            cause: error.cause().map(ToString::to_string),
+            rule: (stage == Stage::Authorisation).then(|| self.rule(record)),
+            signature: presented.map(|presented| Signature::new(presented.explain(head), now)),
+        };
+        tracing::info!(
+            target: "audit",
+            request_id = refusal.request_id,
+            ?stage,
+            user = refusal.user,
+            auth = refusal.auth,
+            operation = refusal.operation,
+            bucket = refusal.bucket,
+            code = refusal.code,
+            remote = %record.remote,
+            "refused"
+        );
+        self.instruments.refusals.keep(record.id, refusal, now);
+    }
+
+    /// What the configuration says of the bucket that was asked for.
+    fn rule(&self, record: &Record) -> String {
+        let asked = record.operation.map_or_else(
+            || "a request".to_owned(),
+            |operation| format!("{} ({:?})", operation.name(), operation.access()),
+        );
+        let Some(bucket) = record.bucket.as_ref().and_then(|name| self.buckets.get(name)) else {
+            return format!("{asked} of a bucket that is not configured");
+        };
+        let user = record.caller.as_ref().map(|caller| &caller.user);
+        let parts: Vec<String> = bucket.parts().iter().map(|part| described(part, user)).collect();
+        format!("{asked} of a bucket with {}", parts.join("; or "))
+    }
+}
+
+fn described(bucket: &config::Bucket, user: Option<&UserId>) -> String {
+    let scope = match &bucket.kind {
+        BucketKind::User { prefix } => match user {
+            Some(user) => format!("prefix = \"{}\"", prefix.render(user)),
+            None => "a prefix for each user".to_owned(),
+        },
+        BucketKind::Job { prefix } => format!("prefix = \"{prefix}\", scope = \"job\""),
+        BucketKind::PlatformView => "view = \"platform\"".to_owned(),
+    };
+    let access = match bucket.access {
+        Access::ReadOnly => "read-only",
+        Access::ReadWrite => "read-write",
+    };
+    format!("{scope}, access = \"{access}\"")
+}
+
+/// Load and faults say nothing of the caller.
+fn is_refusal(error: &Error) -> bool {
+    error.code.blame() == Blame::Client && error.code != Code::SlowDown
+}
+
+fn s3_error(error: &Error, parts: &Parts, request_id: RequestId) -> Answer {
+    // A HEAD has no body to say the code in.
+    let mut answer = if parts.method == Method::HEAD {
+        Answer::empty(error.status())
+            .header("x-amz-error-code", HeaderValue::from_static(error.code.as_str()))
+    } else {
+        Answer::document(error.status(), xml::write_error(error, parts.uri.path(), request_id.as_str()))
+    };
+    if let Some(seconds) = error.retry_after_secs() {
+        answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if error.status() == StatusCode::UNAUTHORIZED {
+        answer.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
+}
