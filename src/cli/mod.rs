@@ -4,6 +4,7 @@
 mod admin;
 mod check;
 mod dev;
+mod explain;
 mod healthcheck;
 mod log;
 mod quota;
@@ -49,6 +50,8 @@ enum Command {
     User(user::Command),
     /// Usage and limits.
     Quota(quota::Arguments),
+    /// Why a request was refused, by the id that its answer carried.
+    Explain(explain::Arguments),
     /// Recounts storage from the bucket itself.
     Reconcile(reconcile::Arguments),
     /// Exits with 0 when the local gateway is ready.
@@ -89,6 +92,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Check { config } => check::run(config),
         Command::User(command) => user::run(&command),
         Command::Quota(arguments) => quota::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Reconcile(arguments) => reconcile::run(&arguments),
         Command::Healthcheck { admin_url } => healthcheck::run(admin_url),
         Command::Version => {

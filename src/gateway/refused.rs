@@ -17,7 +17,7 @@ use crate::s3::query::Query;
 use crate::s3::xml;
 use crate::sigv4::scope::format_iso;
 use crate::sigv4::verify::{Head, presented};
-use crate::types::{RequestId, UserId};
+use crate::types::{RequestId, UserId, WayIn};
 
 impl Gateway {
     pub(super) fn refuse(
@@ -58,7 +58,7 @@ impl Gateway {
             operation: record.operation.map(Operation::name),
             bucket: record.bucket.as_ref().map(ToString::to_string),
             key: record.key.as_ref().map(|key| key.as_str().to_owned()),
-            auth: way.or(presented.as_ref().map(|presented| presented.way)).map(|way| way.label()),
+            auth: way.or(presented.as_ref().map(|presented| presented.way)).map(WayIn::label),
             user: record.caller.as_ref().map(|caller| caller.user.to_string()),
             code: error.code.as_str(),
             message: error.message().to_owned(),
