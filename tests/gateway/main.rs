@@ -28,6 +28,7 @@ mod objects;
 mod objects_api;
 mod origin_self_test;
 mod payload_modes;
+mod presign_api;
 mod presigned;
 mod processes;
 mod quota;
