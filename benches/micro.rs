@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bucketwarden::admit::{Admit, UserLimits};
-use bucketwarden::auth::Authenticator;
+use bucketwarden::auth::{Authenticator, Keyring};
 use bucketwarden::body::pace::{Pacer, Replicas};
 use bucketwarden::body::plan::UploadPlan;
 use bucketwarden::body::upload::{GateState, upload};
@@ -30,16 +30,19 @@ use bucketwarden::s3::xml;
 use bucketwarden::sigv4::Payload;
 use bucketwarden::sigv4::chunk::ChunkSigner;
 use bucketwarden::sigv4::verify::{Head, presented};
+use bucketwarden::store::Store;
 use bucketwarden::types::{BucketName, ClientKey, Secret, UserId};
 use bucketwarden::upstream::headers;
 use bucketwarden::{access, sigv4};
 use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use http_body::{Body, Frame, SizeHint};
 use sha2::{Digest as _, Sha256};
 use sign::{REGION, Signed, Signer, UNSIGNED_PAYLOAD};
+use tempfile::TempDir;
 
 #[path = "end_to_end/sign.rs"]
 mod sign;
@@ -178,12 +181,21 @@ fn header_map(lines: &[(&'static str, &str)]) -> HeaderMap {
     lines.iter().map(header).collect()
 }
 
+/// With the store that it asks for keys that are not the configuration's.
+fn authenticator(config: &Config) -> (Authenticator, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let state = config::State::Redb(folder.path().join("state.redb"));
+    let store = Store::open(&state, Arc::new(Metrics::new().unwrap())).now_or_never().unwrap().unwrap();
+    let keyring = Keyring::new(Arc::new(store), config.shared_secret());
+    (Authenticator::new(config, Arc::new(keyring)), folder)
+}
+
 fn verify(bencher: Bencher, request: &Request) {
-    let authenticator = Authenticator::new(&config());
+    let (authenticator, _folder) = authenticator(&config());
     let authenticate = || {
         let query = request.query();
         let head = request.head(&query);
-        authenticator.authenticate(head, &presented(head).unwrap(), request.now)
+        authenticator.authenticate(head, &presented(head).unwrap(), request.now).now_or_never().unwrap()
     };
     authenticate().unwrap();
     bencher.bench_local(authenticate);
@@ -228,7 +240,7 @@ fn resign_get(bencher: Bencher) {
 #[divan::bench]
 fn get_head_parse_verify_authorise_map_resign(bencher: Bencher) {
     let config = config();
-    let authenticator = Authenticator::new(&config);
+    let (authenticator, _folder) = authenticator(&config);
     let signer = upstream_signer();
     let bucket = config.buckets.iter().find(|bucket| bucket.name.as_str() == "datasets").unwrap();
     let request = Request::get();
@@ -244,8 +256,11 @@ fn upstream_head(
     let target = Target::parse(request.uri.path(), None).unwrap();
     let parsed = operation::Request::new(&request.method, target, request.query(), false).unwrap();
     let head = request.head(&parsed.query);
-    let (caller, _payload) =
-        authenticator.authenticate(head, &presented(head).unwrap(), request.now).unwrap();
+    let (caller, _payload) = authenticator
+        .authenticate(head, &presented(head).unwrap(), request.now)
+        .now_or_never()
+        .unwrap()
+        .unwrap();
     let grant = access::authorise(&caller, parsed.operation, bucket).unwrap();
     let upstream = grant.target(parsed.key()).unwrap();
     let mut path = "/platform-storage/".to_owned();

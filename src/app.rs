@@ -17,6 +17,7 @@ use crate::admit::Admit;
 use crate::admit::quota::{Ids, Quota, millis};
 use crate::admit::tiers::Tiers;
 use crate::api::Api;
+use crate::auth::{Authenticator, Keyring};
 use crate::body::pace::Replicas;
 use crate::config::Config;
 use crate::gateway::{self, Instruments};
@@ -75,6 +76,7 @@ impl Bound {
         let instruments = Instruments::new(metrics.clone(), access_log);
         let store = Arc::new(Store::open(&config.state, metrics.clone()).await?);
         let tiers = Arc::new(Tiers::new(config, store.clone()));
+        let keyring = Arc::new(Keyring::new(store.clone(), config.shared_secret()));
         let upstream = Arc::new(Upstream::new(&config.upstream, metrics.clone())?);
         let quota = Quota::new(
             store.clone(),
@@ -88,6 +90,7 @@ impl Bound {
             readiness: Readiness::default(),
             store: store.clone(),
             tiers: tiers.clone(),
+            keyring: keyring.clone(),
             reconciler: Arc::new(ledger.clone()),
             refusals: instruments.refusals.clone(),
             token: config.admin.token.clone(),
@@ -99,6 +102,7 @@ impl Bound {
         let gateway = gateway::Gateway::new(
             config,
             instruments,
+            Authenticator::new(config, keyring.clone())?,
             upstream,
             ledger.clone(),
             tiers,

@@ -34,10 +34,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::account::Millis;
 use crate::admit::tiers::Tiers;
+use crate::auth::Keyring;
 use crate::metrics::Metrics;
 use crate::refusals::Refusals;
 use crate::store::Store;
-use crate::types::Secret;
+use crate::types::{Secret, UserId};
 use answer::{Answer, Problem, Result};
 pub use gauges::run as run_gauges;
 pub use health::{Phase, Readiness};
@@ -66,6 +67,7 @@ pub struct Admin {
     pub readiness: Readiness,
     pub store: Arc<Store>,
     pub tiers: Arc<Tiers>,
+    pub keyring: Arc<Keyring>,
     pub reconciler: Arc<dyn Reconciler>,
     pub refusals: Arc<Refusals>,
     /// Without one, nobody gets past health and metrics.
@@ -151,6 +153,12 @@ impl Admin {
             Route::Reconcile => reconcile::start(self, &read(body).await?, token).await,
             Route::Explain => explain::get(self, segment),
         }
+    }
+
+    /// After a change to a user: whoever asks about them here from now on gets a new answer.
+    fn forget(&self, user: &UserId) {
+        self.tiers.forget(user);
+        self.keyring.forget_user(user);
     }
 
     #[expect(clippy::unused_self, reason = "the clock is part of what a handler is given")]

@@ -21,7 +21,6 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::account::{ObjectId, Recount, Reply, Step};
 use crate::config::{self, Config};
-use crate::types::UserId;
 
 const TOKEN: &str = "a-token-of-at-least-32-characters";
 const RIGHT: Option<&str> = Some(TOKEN);
@@ -84,12 +83,14 @@ impl Door {
         let state = config::State::Redb(folder.path().join("state.redb"));
         let store = Arc::new(Store::open(&state, metrics.clone()).await.expect("a store"));
         let tiers = Arc::new(Tiers::new(&configuration(), store.clone()));
+        let keyring = Arc::new(Keyring::new(store.clone(), configuration().shared_secret()));
         let reconciler = Arc::new(Scripted { permits: Semaphore::new(0), counted: Mutex::default() });
         let admin = Arc::new(Admin {
             metrics,
             readiness: Readiness::default(),
             store,
             tiers,
+            keyring,
             reconciler: reconciler.clone(),
             refusals: Arc::default(),
             token: token.map(|token| Secret::new(token.to_owned())),

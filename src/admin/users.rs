@@ -84,7 +84,7 @@ pub(super) async fn put(admin: &Admin, user: &UserId, document: &[u8]) -> Result
         return Err(Problem::new(StatusCode::CONFLICT, text));
     }
     let changed = admin.store.change_user(user, &change, admin.now()).await;
-    admin.tiers.forget(user);
+    admin.forget(user);
     let (record, is_new) = changed?;
     tracing::info!(%user, ?change, "a user was changed by the admin API");
     let status = if is_new && rules.managed(user).is_none() { StatusCode::CREATED } else { StatusCode::OK };
@@ -98,8 +98,8 @@ pub(super) async fn delete(admin: &Admin, user: &UserId) -> Result<Answer> {
             format!("{user} is a user of the configuration file."),
         ));
     }
-    let removed = admin.store.remove_user(user).await;
-    admin.tiers.forget(user);
+    let removed = admin.store.remove_user(user, admin.now()).await;
+    admin.forget(user);
     if removed? {
         tracing::info!(%user, "a user was removed by the admin API");
         Ok(answer::no_content())

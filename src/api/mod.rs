@@ -116,9 +116,9 @@ fn size(query: &Query<'_>) -> Result<u64> {
 
 /// What a caller is told who could not be authenticated: whatever was wrong with the credentials is 401.
 pub fn unauthenticated(error: &Error) -> Response<Bytes> {
-    let status = match status(error) {
-        StatusCode::FORBIDDEN => StatusCode::UNAUTHORIZED,
-        other => other,
+    let status = match (error.code, status(error)) {
+        (Code::ExpiredToken, _) | (_, StatusCode::FORBIDDEN) => StatusCode::UNAUTHORIZED,
+        (_, other) => other,
     };
     let text = match error.code {
         Code::AccessDenied => "Credentials are missing, or not valid for this request.",

@@ -57,10 +57,11 @@ impl Gateway {
         };
         let call = platform::Call::find(&parts.method, parts.uri.path());
         record.stage = Some(Stage::Authentication);
-        let payload = self.let_in(head, peer, now, record)?;
+        let (payload, life) = self.let_in(head, peer, now, record).await?;
         let access = call.map_or(Access::Read, |call| call.access(&parts.method));
-        let standing = self.standing(record, access).await?;
+        let standing = self.recognise(life, access, now, record).await?;
         record.stage = None;
+        self.make_room(&standing, record)?;
         if let Some(call) = call {
             let visit = Visit { parts, standing, peer, now };
             return self.serve_platform(call, query, &visit, payload, body, record).await;
@@ -75,10 +76,8 @@ impl Gateway {
 
     /// What a caller of the API is told who is refused.
     pub(super) fn api_error(&self, error: &Error, record: &Record) -> Answer {
-        document(match record.caller {
-            Some(_) => self.api.refused(error),
-            None => self.api.unauthenticated(error),
-        })
+        let was_let_in = record.caller.is_some() && record.stage != Some(Stage::Authentication);
+        document(if was_let_in { self.api.refused(error) } else { self.api.unauthenticated(error) })
     }
 }
 

@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::Gateway;
-use super::answer::Answer;
+use super::answer::{Answer, Content};
 use super::settle::Record;
 use crate::config::{self, Access, BucketKind};
 use crate::error::{Blame, Code, Error};
@@ -16,7 +16,7 @@ use crate::s3::operation::Operation;
 use crate::s3::query::Query;
 use crate::s3::xml;
 use crate::sigv4::scope::format_iso;
-use crate::sigv4::verify::{Head, presented};
+use crate::sigv4::verify::{Claim, Head, Place, claimed};
 use crate::types::{RequestId, UserId, WayIn};
 
 impl Gateway {
@@ -30,8 +30,11 @@ impl Gateway {
         if let Some(stage) = record.stage.filter(|_| is_refusal(error)) {
             self.explain(stage, error, parts, now, record);
         }
+        let speaks_json = record.caller.as_ref().is_some_and(|caller| caller.way == WayIn::Jwt);
         let answer = if self.is_api(parts) {
             self.api_error(error, record)
+        } else if speaks_json && error.details().iter().any(|(element, _)| *element == Error::QUOTA) {
+            quota_error(error)
         } else {
             s3_error(error, parts, record.id)
         };
@@ -47,8 +50,8 @@ impl Gateway {
             query: &query,
             headers: &parts.headers,
         };
-        let presented = presented(head).ok();
-        let way = record.caller.as_ref().map(|caller| caller.way);
+        let claim = claimed(head).ok();
+        let way = record.caller.as_ref().map(|caller| caller.way).or(claim.as_ref().map(way_of));
         let refusal = Refusal {
             request_id: record.id.to_string(),
             at: format_iso(now),
@@ -58,13 +61,16 @@ impl Gateway {
             operation: record.operation.map(Operation::name),
             bucket: record.bucket.as_ref().map(ToString::to_string),
             key: record.key.as_ref().map(|key| key.as_str().to_owned()),
-            auth: way.or(presented.as_ref().map(|presented| presented.way)).map(WayIn::label),
+            auth: way.map(WayIn::label),
             user: record.caller.as_ref().map(|caller| caller.user.to_string()),
             code: error.code.as_str(),
             message: error.message().to_owned(),
             cause: error.cause().map(ToString::to_string),
             rule: (stage == Stage::Authorisation).then(|| self.rule(record)),
-            signature: presented.map(|presented| Signature::new(presented.explain(head), now)),
+            signature: claim.and_then(|claim| match claim {
+                Claim::Signature(presented) => Some(Signature::new(presented.explain(head), now)),
+                Claim::Bearer(_) => None,
+            }),
         };
         tracing::info!(
             target: "audit",
@@ -111,9 +117,32 @@ fn described(bucket: &config::Bucket, user: Option<&UserId>) -> String {
     format!("{scope}, access = \"{access}\"")
 }
 
+/// The way in that was tried.
+fn way_of(claim: &Claim<'_>) -> WayIn {
+    match claim {
+        Claim::Signature(presented) if presented.session_token.is_some() => WayIn::Sts,
+        Claim::Signature(presented) => match presented.place {
+            Place::Header => WayIn::SigV4Header,
+            Place::Query => WayIn::SigV4Presigned,
+        },
+        Claim::Bearer(_) => WayIn::Jwt,
+    }
+}
+
 /// Load and faults say nothing of the caller.
 fn is_refusal(error: &Error) -> bool {
     error.code.blame() == Blame::Client && error.code != Code::SlowDown
+}
+
+/// A refused upload, as callers are told who come with a bearer token.
+fn quota_error(error: &Error) -> Answer {
+    let mut answer = Answer::empty(error.status())
+        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.content = Content::Document(error.to_json().into());
+    if let Some(seconds) = error.retry_after_secs() {
+        answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    answer
 }
 
 fn s3_error(error: &Error, parts: &Parts, request_id: RequestId) -> Answer {

@@ -12,6 +12,7 @@ use prometheus::IntGauge;
 
 use crate::access_log::{AccessLog, Entry};
 use crate::admit::Permit;
+use crate::auth::session::Origin;
 use crate::body::download::{End, Outcome};
 use crate::body::pace::Pacer;
 use crate::body::upload::UploadHandle;
@@ -55,6 +56,8 @@ pub struct Record {
     pub remote: IpAddr,
     user_agent: Option<HeaderValue>,
     pub caller: Option<Caller>,
+    /// What the caller had shown, for sessions that stem from it.
+    pub origin: Option<Origin>,
     pub operation: Option<Operation>,
     pub bucket: Option<BucketName>,
     pub key: Option<ClientKey>,
@@ -98,6 +101,7 @@ impl Record {
             remote,
             user_agent,
             caller: None,
+            origin: None,
             operation: None,
             bucket: None,
             key: None,
