@@ -32,11 +32,6 @@ impl Config {
             missing: "there are no pre-authenticated requests",
             path: "upstream.native",
         },
-        Unbuilt {
-            key: "[[buckets]] view = \"platform\"",
-            missing: "the bucket is not shown",
-            path: "buckets.view",
-        },
         Unbuilt { key: "[telemetry]", missing: "no traces are sent", path: "telemetry" },
     ];
 }

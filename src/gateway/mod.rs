@@ -30,7 +30,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
 
-use crate::access::{self, Grant};
+use crate::access::{self, About, Grant, Jobs};
 use crate::admit::Admit;
 use crate::admit::quota::millis;
 use crate::admit::tiers::{Standing, Tiers};
@@ -40,7 +40,7 @@ use crate::body::plan::UploadPlan;
 use crate::body::small;
 use crate::body::unread::Unread;
 use crate::body::upload::UploadHandle;
-use crate::config::{self, BucketKind, Config, RefusalStatus};
+use crate::config::{Config, RefusalStatus};
 use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
 use crate::ledger::Ledger;
@@ -65,12 +65,13 @@ pub type ResponseBody = Download<Stream, Record>;
 
 pub struct Gateway {
     authenticator: Authenticator,
-    buckets: HashMap<BucketName, config::Bucket>,
+    buckets: HashMap<BucketName, access::Bucket>,
     /// In the order of the configuration, as `ListBuckets` shows them.
     bucket_names: Vec<BucketName>,
     /// Shared with operations that outlive their client.
     upstream: Arc<Upstream>,
     slow_operations: SlowOperations,
+    jobs: Jobs,
     ledger: Ledger,
     tiers: Arc<Tiers>,
     api: Arc<dyn JsonApi>,
@@ -102,7 +103,7 @@ struct Ask<'a> {
     caller: &'a Caller,
     grant: Grant,
     standing: Arc<Standing>,
-    /// What is written in this bucket counts towards the quota.
+    /// What is written under this key counts towards the quota.
     counts: bool,
     peer: Peer,
     request_id: RequestId,
@@ -140,9 +141,6 @@ impl Gateway {
         admit: Admit,
         api: Arc<dyn JsonApi>,
     ) -> Self {
-        // A platform view is none of the buckets yet; the configuration warns of it.
-        let buckets: Vec<_> =
-            config.buckets.iter().filter(|bucket| bucket.kind != BucketKind::PlatformView).cloned().collect();
         let tokens = Tokens::new(config.shared_secret());
         let uri_scheme = config
             .uri
@@ -150,13 +148,14 @@ impl Gateway {
             .then(|| UriScheme { scheme: config.uri.scheme.clone(), bucket: config.uri.bucket.clone() });
         Self {
             authenticator,
-            bucket_names: buckets.iter().map(|bucket| bucket.name.clone()).collect(),
-            buckets: buckets.into_iter().map(|bucket| (bucket.name.clone(), bucket)).collect(),
+            bucket_names: config.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
+            buckets: access::Bucket::all(&config.buckets).into_iter().collect(),
             upstream,
             slow_operations: SlowOperations::new(
                 config.server.max_in_flight.as_count(),
                 config.upstream.slow_operation_timeout,
             ),
+            jobs: Jobs::new(ledger.store().clone()),
             ledger,
             tiers,
             api,
@@ -253,12 +252,12 @@ impl Gateway {
             });
         }
         let visit = Visit { parts, standing, peer, now };
-        let ask = self.ask(&request, &headers, &caller, &visit, record)?;
+        let ask = self.ask(&request, &headers, &caller, &visit, record).await?;
         self.dispatch(ask, payload, body, record).await
     }
 
     /// The request of a caller who may make it.
-    fn ask<'a>(
+    async fn ask<'a>(
         &self,
         request: &'a operation::Request<'a>,
         headers: &'a HeaderMap,
@@ -268,7 +267,8 @@ impl Gateway {
     ) -> Result<Ask<'a>> {
         record.stage = Some(Stage::Authorisation);
         let bucket = self.buckets.get(request.bucket()).ok_or(Code::NoSuchBucket)?;
-        let grant = access::authorise(caller, request.operation, bucket)?;
+        let grant = self.grant(caller, bucket, request.operation.access(), about(request)).await?;
+        let target = request.target.key.as_ref().map(|key| grant.target(key)).transpose()?;
         record.stage = None;
         upstream::headers::refuse_unimplemented(request.operation, headers)?;
         Ok(Ask {
@@ -276,9 +276,9 @@ impl Gateway {
             headers,
             request,
             caller,
-            grant,
             standing: visit.standing.clone(),
-            counts: bucket.counts_towards_quota,
+            counts: target.is_none_or(|target| grant.counts(&target)),
+            grant,
             peer: visit.peer,
             request_id: record.id,
             now: visit.now,
@@ -373,6 +373,18 @@ impl Gateway {
                 Err(error)
             }
         }
+    }
+
+    /// Leave to do something in a bucket, with the caller's jobs looked up where they matter.
+    async fn grant(
+        &self,
+        caller: &Caller,
+        bucket: &access::Bucket,
+        access: Access,
+        about: About<'_>,
+    ) -> Result<Grant> {
+        let jobs = self.jobs.of(caller, bucket.jobs_asked(caller, access, about)).await?;
+        bucket.authorise(caller, access, &jobs)
     }
 
     /// What is known of the user whose credentials were true, unless they are those of an earlier life, or of nobody.
@@ -516,6 +528,16 @@ impl Gateway {
             Some(_) => format!("{scheme}://{host}/{key}"),
             None => format!("{scheme}://{host}/{}/{key}", ask.bucket()),
         }
+    }
+}
+
+/// What a request is about, as far as authorisation needs to know before it.
+fn about<'a>(request: &'a operation::Request<'_>) -> About<'a> {
+    match (request.operation.access(), &request.target.key) {
+        (Access::Bucket, _) => About::Bucket,
+        (Access::List, _) => About::Prefix(request.query.get("prefix").unwrap_or("")),
+        (Access::Read | Access::Write, Some(key)) => About::Key(key.as_str()),
+        (Access::Read | Access::Write, None) => About::Keys,
     }
 }
 

@@ -97,7 +97,8 @@ impl Gateway {
             return format!("{asked} of a bucket that is not configured");
         };
         let user = record.caller.as_ref().map(|caller| &caller.user);
-        format!("{asked} of a bucket with {}", described(bucket, user))
+        let parts: Vec<String> = bucket.parts().iter().map(|part| described(part, user)).collect();
+        format!("{asked} of a bucket with {}", parts.join("; or "))
     }
 }
 

@@ -92,7 +92,7 @@ impl Gateway {
             }
             Call::Presign => {
                 let document = self.read_body(visit, payload, body, record).await?;
-                self.presign(&document, visit, record)
+                self.presign(&document, visit, record).await
             }
             Call::Par => Err(Error::new(Code::NotImplemented)
                 .say("Pre-authenticated requests are not offered here. POST /api/v1/presign makes URLs.")),

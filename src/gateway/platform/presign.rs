@@ -43,7 +43,12 @@ struct Document<'a> {
 }
 
 impl Gateway {
-    pub(super) fn presign(&self, document: &[u8], visit: &Visit<'_>, record: &mut Record) -> Result<Answer> {
+    pub(super) async fn presign(
+        &self,
+        document: &[u8],
+        visit: &Visit<'_>,
+        record: &mut Record,
+    ) -> Result<Answer> {
         let caller = record.caller.clone().expect("who was let in is known");
         if caller.way == WayIn::SigV4Presigned {
             return Err(Error::new(Code::AccessDenied).say("A presigned URL makes no other."));
@@ -59,9 +64,7 @@ impl Gateway {
         record.bucket.clone_from(&target.bucket);
         record.key.clone_from(&target.key);
         let request = operation::Request::new(&method, target, Query::default(), false)?;
-        let ask = self.ask(&request, &visit.parts.headers, &caller, visit, record)?;
-        // Refuses a key that is too long to be mapped.
-        ask.grant.target(ask.key())?;
+        let ask = self.ask(&request, &visit.parts.headers, &caller, visit, record).await?;
 
         let signed_at = whole_second(visit.now);
         let expires_in = lifetime(&caller, signed_at, Duration::from_secs(expires_in))?;
