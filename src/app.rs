@@ -97,8 +97,13 @@ impl Bound {
         });
         let (live, replicas) = watch::channel(1);
         let admission = Admit::new(config.server.max_in_flight, &Replicas::new(replicas), &metrics);
-        let api =
-            Api::new(store.clone(), tiers.clone(), Arc::new(ledger.clone()), config.quota.refusal_status);
+        let api = Api::new(
+            store.clone(),
+            tiers.clone(),
+            keyring.clone(),
+            Arc::new(ledger.clone()),
+            config.quota.refusal_status,
+        );
         let gateway = gateway::Gateway::new(
             config,
             instruments,

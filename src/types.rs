@@ -90,6 +90,10 @@ impl Caller {
     pub fn is_temporary(&self) -> bool {
         self.way == WayIn::Sts
     }
+
+    pub fn is_bearer(&self) -> bool {
+        self.way == WayIn::Jwt
+    }
 }
 
 /// How a caller proved who they are; the `auth` field of logs and metrics.

@@ -14,7 +14,7 @@ use super::UserLimits;
 use crate::account::{self, Millis};
 use crate::config::{Config, Tier};
 use crate::store::{Known, Result, Store, UserChange, UserRecord};
-use crate::types::{Role, UserId};
+use crate::types::{AccessKeyId, Role, UserId};
 
 /// How old an answer may be: a change made at another gateway is seen here after as long.
 const FRESH: Duration = Duration::from_secs(5);
@@ -47,6 +47,7 @@ impl Standing {
 pub struct Managed {
     pub tier: String,
     pub role: Role,
+    pub access_keys: Vec<AccessKeyId>,
 }
 
 /// What the configuration says of tiers and users.
@@ -63,7 +64,10 @@ impl Rules {
         Self {
             tiers: tiers.map(|(name, tier)| (name.clone(), (name.as_str().into(), tier.clone()))).collect(),
             managed: managed
-                .map(|user| (user.id.clone(), Managed { tier: user.tier.clone(), role: user.role }))
+                .map(|user| {
+                    let access_keys = user.access_keys.iter().map(|key| key.id.clone()).collect();
+                    (user.id.clone(), Managed { tier: user.tier.clone(), role: user.role, access_keys })
+                })
                 .collect(),
         }
     }

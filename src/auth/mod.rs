@@ -53,8 +53,13 @@ pub struct Admitted {
     /// Their role is the least there is, unless the key's user has another.
     pub caller: Caller,
     pub payload: VerifiedPayload,
+    pub proof: Proof,
+}
+
+/// What they have shown.
+pub struct Proof {
     pub life: Life,
-    /// What they had shown, or what their session stems from.
+    /// What a session of theirs would stem from.
     pub origin: Origin,
 }
 
@@ -113,15 +118,12 @@ impl Authenticator {
         let caller = Caller {
             user: credential.user.clone(),
             role: credential.role,
-            way: match presented.place {
-                Place::Header => WayIn::SigV4Header,
-                Place::Query => WayIn::SigV4Presigned,
-            },
+            way: presented.place.way(),
             jobs: Arc::default(),
             expires: None,
         };
         let origin = Origin::AccessKey(access_key_id.to_owned());
-        Ok(Admitted { caller, payload, life: Life::Present, origin })
+        Ok(Admitted { caller, payload, proof: Proof { life: Life::Present, origin } })
     }
 
     /// A session is worth as much as what it was made of still is.
@@ -153,7 +155,8 @@ impl Authenticator {
         let payload = presented.verify(head, &presented.signing_key(secret.expose()))?;
         let expires = Some(claims.expires);
         let caller = Caller { user: claims.user, role: Role::User, way, jobs: claims.jobs, expires };
-        Ok(Admitted { caller, payload, life: Life::Of(claims.generation), origin: claims.origin })
+        let proof = Proof { life: Life::Of(claims.generation), origin: claims.origin };
+        Ok(Admitted { caller, payload, proof })
     }
 
     async fn by_token(&self, head: Head<'_>, bearer: &Bearer<'_>, now: SystemTime) -> Result<Admitted> {
@@ -165,8 +168,9 @@ impl Authenticator {
             Refusal::Unreachable => Error::new(Code::ServiceUnavailable).because(refusal),
         })?;
         let payload = bearer.vouched_payload(head)?;
-        let (caller, origin) = (identity.caller(), Origin::Issuer(identity.issuer.clone()));
-        Ok(Admitted { caller, payload, life: Life::Vouched(identity), origin })
+        let origin = Origin::Issuer(identity.issuer.clone());
+        let caller = identity.caller();
+        Ok(Admitted { caller, payload, proof: Proof { life: Life::Vouched(identity), origin } })
     }
 
     /// Whether there are temporary keys to be had.

@@ -34,7 +34,7 @@ use crate::access::{self, About, Grant, Jobs};
 use crate::admit::Admit;
 use crate::admit::quota::millis;
 use crate::admit::tiers::{Standing, Tiers};
-use crate::auth::{Admitted, Authenticator, Life};
+use crate::auth::{Admitted, Authenticator, Life, Proof};
 use crate::body::download::Download;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
@@ -234,11 +234,10 @@ impl Gateway {
             headers: &parts.headers,
         };
         record.stage = Some(Stage::Authentication);
-        let (payload, life) = self.let_in(head, peer, now, record).await?;
+        let (payload, Proof { life, origin }) = self.let_in(head, peer, now, record).await?;
         let standing = self.recognise(life, request.operation.access(), now, record).await?;
-        record.stage = None;
-        self.make_room(&standing, record)?;
         record.stage = Some(Stage::Authorisation);
+        self.make_room(&standing, record)?;
         let caller = record.caller.clone().expect("who was let in is known");
 
         let Some(bucket) = &request.target.bucket else {
@@ -251,7 +250,7 @@ impl Gateway {
                 Code::AccessDenied.into()
             });
         }
-        let visit = Visit { parts, standing, peer, now };
+        let visit = Visit { parts, standing, origin, peer, now };
         let ask = self.ask(&request, &headers, &caller, &visit, record).await?;
         self.dispatch(ask, payload, body, record).await
     }
@@ -348,7 +347,7 @@ impl Gateway {
         peer: Peer,
         now: SystemTime,
         record: &mut Record,
-    ) -> Result<(VerifiedPayload, Life)> {
+    ) -> Result<(VerifiedPayload, Proof)> {
         let claim = claimed(head);
         let name = claim.as_ref().ok().map(Claim::name);
         self.admit.check_peer(peer.ip, name)?;
@@ -357,13 +356,12 @@ impl Gateway {
             Err(error) => Err(error),
         };
         match admitted {
-            Ok(Admitted { caller, payload, life, origin }) => {
+            Ok(Admitted { caller, payload, proof }) => {
                 if let Some(name) = name {
                     self.admit.peer_succeeded(peer.ip, name);
                 }
                 record.caller = Some(caller);
-                record.origin = Some(origin);
-                Ok((payload, life))
+                Ok((payload, proof))
             }
             // Nobody makes a guess while a store or an issuer is away.
             Err(error) if error.code == Code::ServiceUnavailable => Err(error),

@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::Gateway;
-use super::answer::{Answer, Content};
+use super::answer::Answer;
 use super::settle::Record;
 use crate::config::{self, Access, BucketKind};
 use crate::error::{Blame, Code, Error};
@@ -16,8 +16,8 @@ use crate::s3::operation::Operation;
 use crate::s3::query::Query;
 use crate::s3::xml;
 use crate::sigv4::scope::format_iso;
-use crate::sigv4::verify::{Claim, Head, Place, claimed};
-use crate::types::{RequestId, UserId, WayIn};
+use crate::sigv4::verify::{Claim, Head, claimed};
+use crate::types::{Caller, UserId, WayIn};
 
 impl Gateway {
     pub(super) fn refuse(
@@ -30,14 +30,8 @@ impl Gateway {
         if let Some(stage) = record.stage.filter(|_| is_refusal(error)) {
             self.explain(stage, error, parts, now, record);
         }
-        let speaks_json = record.caller.as_ref().is_some_and(|caller| caller.way == WayIn::Jwt);
-        let answer = if self.is_api(parts) {
-            self.api_error(error, record)
-        } else if speaks_json && error.details().iter().any(|(element, _)| *element == Error::QUOTA) {
-            quota_error(error)
-        } else {
-            s3_error(error, parts, record.id)
-        };
+        let answer =
+            if self.is_api(parts) { self.api_error(error, record) } else { s3_error(error, parts, record) };
         record.refused(error, answer.status);
         answer
     }
@@ -51,7 +45,15 @@ impl Gateway {
             headers: &parts.headers,
         };
         let claim = claimed(head).ok();
-        let way = record.caller.as_ref().map(|caller| caller.way).or(claim.as_ref().map(way_of));
+        let tried = claim.as_ref().map(|claim| match claim {
+            Claim::Signature(presented) => presented.place.way(),
+            Claim::Bearer(_) => WayIn::Jwt,
+        });
+        let presented = match &claim {
+            Some(Claim::Signature(presented)) => Some(presented),
+            Some(Claim::Bearer(_)) | None => None,
+        };
+        let way = record.caller.as_ref().map(|caller| caller.way);
         let refusal = Refusal {
             request_id: record.id.to_string(),
             at: format_iso(now),
@@ -61,16 +63,13 @@ impl Gateway {
             operation: record.operation.map(Operation::name),
             bucket: record.bucket.as_ref().map(ToString::to_string),
             key: record.key.as_ref().map(|key| key.as_str().to_owned()),
-            auth: way.map(WayIn::label),
+            auth: way.or(tried).map(WayIn::label),
             user: record.caller.as_ref().map(|caller| caller.user.to_string()),
             code: error.code.as_str(),
             message: error.message().to_owned(),
             cause: error.cause().map(ToString::to_string),
             rule: (stage == Stage::Authorisation).then(|| self.rule(record)),
-            signature: claim.and_then(|claim| match claim {
-                Claim::Signature(presented) => Some(Signature::new(presented.explain(head), now)),
-                Claim::Bearer(_) => None,
-            }),
+            signature: presented.map(|presented| Signature::new(presented.explain(head), now)),
         };
         tracing::info!(
             target: "audit",
@@ -118,16 +117,9 @@ fn described(bucket: &config::Bucket, user: Option<&UserId>) -> String {
     format!("{scope}, access = \"{access}\"")
 }
 
-/// The way in that was tried.
-fn way_of(claim: &Claim<'_>) -> WayIn {
-    match claim {
-        Claim::Signature(presented) if presented.session_token.is_some() => WayIn::Sts,
-        Claim::Signature(presented) => match presented.place {
-            Place::Header => WayIn::SigV4Header,
-            Place::Query => WayIn::SigV4Presigned,
-        },
-        Claim::Bearer(_) => WayIn::Jwt,
-    }
+/// Callers with a bearer token are told of their limits in JSON, on every surface.
+fn is_quota(error: &Error) -> bool {
+    error.details().iter().any(|(element, _)| *element == Error::QUOTA)
 }
 
 /// Load and faults say nothing of the caller.
@@ -135,24 +127,17 @@ fn is_refusal(error: &Error) -> bool {
     error.code.blame() == Blame::Client && error.code != Code::SlowDown
 }
 
-/// A refused upload, as callers are told who come with a bearer token.
-fn quota_error(error: &Error) -> Answer {
-    let mut answer = Answer::empty(error.status())
-        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer.content = Content::Document(error.to_json().into());
-    if let Some(seconds) = error.retry_after_secs() {
-        answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    answer
-}
-
-fn s3_error(error: &Error, parts: &Parts, request_id: RequestId) -> Answer {
+fn s3_error(error: &Error, parts: &Parts, record: &Record) -> Answer {
     // A HEAD has no body to say the code in.
     let mut answer = if parts.method == Method::HEAD {
         Answer::empty(error.status())
             .header("x-amz-error-code", HeaderValue::from_static(error.code.as_str()))
+    } else if is_quota(error) && record.caller.as_ref().is_some_and(Caller::is_bearer) {
+        let json = HeaderValue::from_static("application/json");
+        Answer::document(error.status(), error.to_json()).header(header::CONTENT_TYPE, json)
     } else {
-        Answer::document(error.status(), xml::write_error(error, parts.uri.path(), request_id.as_str()))
+        let document = xml::write_error(error, parts.uri.path(), record.id.as_str());
+        Answer::document(error.status(), document)
     };
     if let Some(seconds) = error.retry_after_secs() {
         answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -12,7 +12,6 @@ use prometheus::IntGauge;
 
 use crate::access_log::{AccessLog, Entry};
 use crate::admit::Permit;
-use crate::auth::session::Origin;
 use crate::body::download::{End, Outcome};
 use crate::body::pace::Pacer;
 use crate::body::upload::UploadHandle;
@@ -56,8 +55,6 @@ pub struct Record {
     pub remote: IpAddr,
     user_agent: Option<HeaderValue>,
     pub caller: Option<Caller>,
-    /// What the caller had shown, for sessions that stem from it.
-    pub origin: Option<Origin>,
     pub operation: Option<Operation>,
     pub bucket: Option<BucketName>,
     pub key: Option<ClientKey>,
@@ -101,7 +98,6 @@ impl Record {
             remote,
             user_agent,
             caller: None,
-            origin: None,
             operation: None,
             bucket: None,
             key: None,

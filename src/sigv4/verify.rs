@@ -19,6 +19,7 @@ use crate::sigv4::Payload;
 use crate::sigv4::canonical::{self, Canonical, Form};
 use crate::sigv4::chunk::ChunkSigner;
 use crate::sigv4::scope::{Credential, format_iso, parse_amz_date};
+use crate::types::WayIn;
 
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
@@ -65,6 +66,16 @@ pub enum Place {
     Header,
     /// Of a presigned URL.
     Query,
+}
+
+impl Place {
+    /// The way in of whoever signs there with a lasting key.
+    pub fn way(self) -> WayIn {
+        match self {
+            Self::Header => WayIn::SigV4Header,
+            Self::Query => WayIn::SigV4Presigned,
+        }
+    }
 }
 
 /// A signature as presented: well-formed, not yet verified.

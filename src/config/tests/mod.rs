@@ -207,8 +207,8 @@ fn what_asks_for_a_default_is_warned_of_too() {
     );
     let expected = ["server.proxy_protocol", "[auth.sts]", "auth.master_key"];
     assert_eq!(warned_of(&given.unwrap()), expected);
-    let from_env = load(Some(UPSTREAM), None, &[("BUCKETWARDEN_AUTH__STS__ENABLED", "true")]).unwrap();
-    assert_eq!(warned_of(&from_env), ["[auth.sts]", "auth.master_key"]);
+    let from_env = load(Some(UPSTREAM), None, &[("BUCKETWARDEN_SERVER__PROXY_PROTOCOL", "false")]).unwrap();
+    assert_eq!(warned_of(&from_env), ["server.proxy_protocol", "auth.master_key"]);
     let file = format!("{UPSTREAM}[admin]\ntoken = \"\"\ntoken_file = \"secret\"\n");
     let in_a_file = load(Some(&file), None, &[("BUCKETWARDEN_ADMIN__TOKEN", TOKEN)]).unwrap();
     assert_eq!(warned_of(&in_a_file), ["auth.master_key"]);
