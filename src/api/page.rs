@@ -40,7 +40,6 @@ impl<Id: PageId> Wanted<Id> {
                     let after = Id::parse(value);
                     wanted.after = Some(after.ok_or_else(|| bad(format!("after: {}", Id::EXPECTED)))?);
                 }
-                _ if name.starts_with("X-Amz-") => {}
                 _ => return Err(bad(format!("Unknown parameter {name}: expected limit or after."))),
             }
         }

@@ -20,6 +20,7 @@ mod exhaustion;
 mod explain;
 mod framing;
 mod harness;
+mod jwt;
 mod keys;
 mod leaving;
 mod listing;
@@ -37,5 +38,6 @@ mod recursive_delete;
 #[allow(dead_code, reason = "a cluster and a faulty link are for the contract of the stores")]
 mod redis_server;
 mod streaming;
+mod sts;
 mod upstream_faults;
 mod upstream_pace;

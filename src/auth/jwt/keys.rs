@@ -115,3 +115,45 @@ impl Key {
         self.algorithms.contains(&algorithm) && self.only.is_none_or(|only| only == algorithm.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    fn set(keys: &str) -> anyhow::Result<usize> {
+        KeySet::from_jwks(format!("{{\"keys\":[{keys}]}}").as_bytes()).map(|set| set.0.len())
+    }
+
+    #[test]
+    fn only_public_keys_for_signatures_count() {
+        let good = format!("{{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"{X}\"}}");
+        assert_eq!(set(&good).expect("one"), 1);
+        for passed_over in [
+            format!("{{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"{X}\",\"use\":\"enc\"}}"),
+            format!("{{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"{X}\",\"key_ops\":[\"sign\"]}}"),
+            format!("{{\"kty\":\"EC\",\"crv\":\"P-521\",\"x\":\"{X}\",\"y\":\"{X}\"}}"),
+            "{\"kty\":\"oct\",\"k\":\"AAAA\"}".to_owned(),
+            "{\"kty\":\"something-new\"}".to_owned(),
+        ] {
+            assert_eq!(set(&format!("{good},{passed_over}")).expect("one is left"), 1, "{passed_over}");
+            assert!(set(&passed_over).is_err(), "{passed_over}");
+        }
+        assert!(set("").is_err() && KeySet::from_jwks(b"<html>").is_err());
+        assert_eq!(set(&vec![good.as_str(); MAX_KEYS].join(",")).expect("so many"), MAX_KEYS);
+        assert!(set(&vec![good.as_str(); MAX_KEYS + 1].join(",")).is_err());
+    }
+
+    #[test]
+    fn a_file_holds_a_public_key() {
+        let ed25519 = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
+                       -----END PUBLIC KEY-----\n";
+        assert_eq!(KeySet::from_pem(ed25519.as_bytes()).expect("a key").0[0].algorithms, [Algorithm::EdDSA]);
+        let private = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+                       -----END PRIVATE KEY-----\n";
+        for bad in [private, "", "no PEM", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+            assert!(KeySet::from_pem(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

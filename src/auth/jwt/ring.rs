@@ -150,3 +150,123 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use futures_util::future::join_all;
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// Ed25519 keys of these names; which points they are does not matter here.
+    fn write(path: &Path, names: &[&str]) {
+        let key = |name: &&str| {
+            format!("{{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"AAAA\",\"kid\":\"{name}\"}}")
+        };
+        let keys: Vec<String> = names.iter().map(key).collect();
+        fs::write(path, format!("{{\"keys\":[{}]}}", keys.join(","))).expect("a file");
+    }
+
+    struct Issuer {
+        reader: Arc<Reader>,
+        path: tempfile::TempPath,
+    }
+
+    impl Issuer {
+        fn of(names: &[&str]) -> Self {
+            let path = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
+            write(&path, names);
+            let source = Source::JwksFile(path.to_path_buf());
+            Self { reader: Reader::new("https://login.example.com/".to_owned(), source), path }
+        }
+
+        /// Whether the key is among those in use, or nothing is known.
+        async fn has(&self, name: &str) -> Option<bool> {
+            self.reader.keys(Some(name)).await.ok().map(|set| set.knows(Some(name)))
+        }
+
+        fn breaks(&self) {
+            fs::write(&self.path, "nothing").expect("a file");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn e14_a_key_that_was_taken_back_is_gone_after_ten_minutes() {
+        let issuer = Issuer::of(&["a", "b"]);
+        assert_eq!(issuer.has("a").await, Some(true));
+        write(&issuer.path, &["b"]);
+        advance(FRESH - Duration::from_secs(1)).await;
+        assert_eq!(issuer.has("a").await, Some(true));
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(issuer.has("a").await, Some(false));
+        assert_eq!(issuer.has("b").await, Some(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn e12_a_look_in_vain_is_not_repeated_at_once() {
+        let issuer = Issuer::of(&["a"]);
+        assert_eq!(issuer.has("a").await, Some(true));
+        let all = join_all((0..100).map(|n| {
+            let issuer = &issuer;
+            async move { issuer.has(&format!("x{n}")).await }
+        }));
+        assert!(all.await.into_iter().all(|has| has == Some(false)));
+        write(&issuer.path, &["a", "b"]);
+        assert_eq!(issuer.has("b").await, Some(false), "the last look was in vain");
+        advance(COOL_DOWN).await;
+        assert_eq!(issuer.has("b").await, Some(true));
+        // One that was not in vain may be followed by another.
+        write(&issuer.path, &["a", "b", "c"]);
+        assert_eq!(issuer.has("c").await, Some(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_believed_for_a_day_while_their_source_is_away() {
+        let issuer = Issuer::of(&["a"]);
+        assert_eq!(issuer.has("a").await, Some(true));
+        issuer.breaks();
+        advance(FRESH).await;
+        assert_eq!(issuer.has("a").await, Some(true));
+        advance(STALE - FRESH).await;
+        assert_eq!(issuer.has("a").await, Some(true));
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(issuer.has("a").await, None);
+        advance(RETRY).await;
+        write(&issuer.path, &["a"]);
+        assert_eq!(issuer.has("a").await, Some(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_comes_back_is_heard() {
+        let issuer = Issuer::of(&["a"]);
+        assert_eq!(issuer.has("a").await, Some(true));
+        issuer.breaks();
+        advance(FRESH).await;
+        assert_eq!(issuer.has("a").await, Some(true));
+        write(&issuer.path, &["b"]);
+        assert_eq!(issuer.has("a").await, Some(true), "not asked again yet");
+        advance(COOL_DOWN).await;
+        assert_eq!(issuer.has("a").await, Some(true), "nobody waits for a source that was away");
+        let heard = async {
+            while issuer.has("b").await != Some(true) {
+                tokio::task::yield_now().await
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), heard).await.expect("the look behind");
+        assert_eq!(issuer.has("a").await, Some(false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_keys_the_source_is_asked_again_soon() {
+        let issuer = Issuer::of(&["a"]);
+        issuer.breaks();
+        assert_eq!(issuer.has("a").await, None);
+        write(&issuer.path, &["a"]);
+        assert_eq!(issuer.has("a").await, None);
+        advance(RETRY).await;
+        assert_eq!(issuer.has("a").await, Some(true));
+    }
+}

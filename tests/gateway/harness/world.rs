@@ -41,6 +41,8 @@ pub struct Settings<'a> {
     /// Of the tier that everyone is in; by default as shipped, but without end to uploads and requests.
     pub limits: Option<&'a str>,
     pub quota: &'a str,
+    /// Issuers of tokens, temporary keys.
+    pub auth: &'a str,
     /// Where the upstream is said to be, if not at the world's origin.
     pub upstream_at: Option<SocketAddr>,
     /// Whether it is said to speak TLS.
@@ -409,7 +411,7 @@ async fn count_nothing(ledger: &Ledger, user: &UserId) {
 }
 
 fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
-    let Settings { server, upstream: more, limits, quota, .. } = settings;
+    let Settings { server, upstream: more, limits, quota, auth, .. } = settings;
     let limits = limits.unwrap_or(
         "uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"\n\
          requests_per_second = \"unlimited\"\nmax_concurrent_requests = \"unlimited\"",
@@ -447,6 +449,7 @@ secret_access_key = "{GATEWAY_SECRET}"
 {more}
 [auth]
 master_key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+{auth}
 [[buckets]]
 name = "datasets"
 prefix = "datasets/{{user_id}}/"
