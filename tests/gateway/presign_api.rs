@@ -186,3 +186,96 @@ fn without_parameter(mut request: Request, name: &str) -> Request {
     request.target = format!("{path}?{}", left.join("&"));
     request
 }
+
+const TOKEN_SECRET: &str = "a-secret-of-32-bytes-for-hs256-!";
+
+/// A world whose issuer may speak for anybody, and the issuer's key.
+fn world_of_tokens() -> (World, TokenKey) {
+    let auth = entry(ISSUER, &format!("hs256_secret = \"{TOKEN_SECRET}\"\nauto_provision = true"));
+    (World::with(&Settings { auth: &auth, ..Settings::default() }), TokenKey::hs256("", TOKEN_SECRET))
+}
+
+fn asked_by_token(world: &World, token: &str, wanted: &Value) -> Response {
+    let request = Request::post("/api/v1/presign", wanted.to_string());
+    world.call(&request.header("authorization", format!("Bearer {token}")))
+}
+
+fn presigned_by_token(world: &World, token: &str, wanted: &Value) -> Value {
+    let answer = asked_by_token(world, token, wanted);
+    assert_eq!(answer.status, 200, "{}", answer.everything());
+    serde_json::from_str(&answer.text()).expect("JSON")
+}
+
+fn change(world: &World, user: &str, document: &Value) {
+    let answer = world.as_admin(Request::put(&format!("/api/v1/admin/users/{user}"), document.to_string()));
+    assert!([200, 201].contains(&answer.status), "{}", answer.everything());
+}
+
+#[test]
+fn who_holds_but_a_token_gets_urls_that_end_with_it() {
+    let (world, key) = world_of_tokens();
+    let token = key.token(&claims("carol"));
+    let put = presigned_by_token(&world, &token, &wanted("PUT", "by/token"));
+    world.accepts(&opening("PUT", &put).body("from carol"));
+    assert_eq!(world.origin.object("datasets/carol/by/token").expect("stored"), b"from carol");
+    let get = presigned_by_token(&world, &token, &wanted("GET", "by/token"));
+    assert_eq!(world.accepts(&opening("GET", &get)).text(), "from carol");
+    // The token ends in an hour, and no URL lives longer.
+    let end = OffsetDateTime::parse(get["expires_at"].as_str().expect("a time"), &Rfc3339).expect("a time");
+    let left = (end - OffsetDateTime::now_utc()).whole_seconds();
+    assert!((3_500..=3_600).contains(&left), "{left}");
+    assert!(!get["url"].as_str().expect("a URL").contains(&token));
+}
+
+#[test]
+fn a_url_dies_with_its_user_and_does_not_rise_with_another() {
+    let (world, key) = world_of_tokens();
+    let token = key.token(&claims("carol"));
+    let put = presigned_by_token(&world, &token, &wanted("PUT", "kept"));
+    world.accepts(&opening("PUT", &put).body("kept"));
+    let url = opening("GET", &presigned_by_token(&world, &token, &wanted("GET", "kept")));
+    let opens = || world.call(&url).status;
+    assert_eq!(opens(), 200);
+    change(&world, "carol", &json!({ "enabled": false }));
+    world.refuses(&url, &[(403, "InvalidAccessKeyId")]);
+    change(&world, "carol", &json!({ "enabled": true }));
+    assert_eq!(opens(), 200);
+    world.as_admin(Request::delete("/api/v1/admin/users/carol")).assert_status(204);
+    world.refuses(&url, &[(403, "InvalidAccessKeyId")]);
+    change(&world, "carol", &json!({ "tier": "default" }));
+    world.refuses(&url, &[(403, "InvalidAccessKeyId")]);
+    world.refuses(&opening("PUT", &put).body("x"), &[(403, "InvalidAccessKeyId")]);
+}
+
+#[test]
+fn a_url_dies_with_the_key_that_asked_for_it() {
+    let world = World::new();
+    change(&world, "dave", &json!({}));
+    let made = world.as_admin(Request::post("/api/v1/admin/users/dave/keys", ""));
+    let made: Value = serde_json::from_str(&made.text()).expect("JSON");
+    let text = |name: &str| made[name].as_str().expect("a text").to_owned();
+    let dave = Signer::new(&text("access_key_id"), &text("secret_access_key"));
+    let put = presigned(&world, &dave, &wanted("PUT", "x"));
+    world.accepts(&opening("PUT", &put).body("x"));
+    let key = format!("/api/v1/admin/users/dave/keys/{}", text("access_key_id"));
+    world.as_admin(Request::delete(&key)).assert_status(204);
+    eventually(Duration::from_secs(10), "the URL is refused", || {
+        world.call(&opening("PUT", &put).body("x")).code() == "InvalidAccessKeyId"
+    });
+}
+
+#[test]
+fn logs_of_ones_own_job_may_be_handed_on() {
+    let (world, key) = world_of_tokens();
+    world.origin.seed("logs/training/job1/out", "a log");
+    world.origin.seed("logs/training/job10/out", "a foreign log");
+    let token = key.token(&claims_but("carol", |claims| {
+        claims.insert("jobs".into(), json!(["job1", "job2"]));
+    }));
+    let log = |job: &str| json!({ "bucket": "logs", "key": format!("{job}/out") });
+    let url = presigned_by_token(&world, &token, &log("job1"));
+    assert_eq!(world.accepts(&opening("GET", &url)).text(), "a log");
+    let foreign = asked_by_token(&world, &token, &log("job10"));
+    let unknown = asked_by_token(&world, &token, &log("job11"));
+    assert_eq!((foreign.status, foreign.text()), (404, unknown.text()));
+}
