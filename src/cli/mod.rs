@@ -5,6 +5,8 @@ mod admin;
 mod check;
 mod dev;
 mod healthcheck;
+mod job;
+mod key;
 mod log;
 mod quota;
 mod reconcile;
@@ -47,6 +49,12 @@ enum Command {
     /// Users, their tier and own limits.
     #[command(subcommand)]
     User(user::Command),
+    /// Access keys of a user.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Which user owns which training job.
+    #[command(subcommand)]
+    Job(job::Command),
     /// Usage and limits.
     Quota(quota::Arguments),
     /// Recounts storage from the bucket itself.
@@ -88,6 +96,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Serve { config } => serve::run(config),
         Command::Check { config } => check::run(config),
         Command::User(command) => user::run(&command),
+        Command::Key(command) => key::run(&command),
+        Command::Job(command) => job::run(&command),
         Command::Quota(arguments) => quota::run(&arguments),
         Command::Reconcile(arguments) => reconcile::run(&arguments),
         Command::Healthcheck { admin_url } => healthcheck::run(admin_url),
