@@ -12,6 +12,7 @@
     reason = "a test that cannot go on says so by failing"
 )]
 
+mod access_keys;
 mod auth_header;
 mod chunked;
 mod copy;

@@ -45,6 +45,8 @@ pub struct Settings<'a> {
     pub upstream_at: Option<SocketAddr>,
     /// Whether it is said to speak TLS.
     pub upstream_tls: bool,
+    /// The URL of a store that worlds share; by default each has a file of its own.
+    pub state: Option<&'a str>,
 }
 
 impl World {
@@ -154,6 +156,17 @@ impl World {
     pub fn as_admin(&self, request: Request) -> Response {
         let request = request.header("host", "localhost").header("connection", "close");
         Client::connect(self.admin).send(&request.header("authorization", format!("Bearer {ADMIN_TOKEN}")))
+    }
+
+    /// An operator's call to the admin API: the status, and the document or nothing.
+    pub fn operate(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let request = Request::new(method, path)
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {ADMIN_TOKEN}"))
+            .header("connection", "close")
+            .body(body);
+        let answer = Client::connect(self.admin).send(&request);
+        (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
     }
 
     /// One exchange on a connection of its own.
@@ -414,6 +427,7 @@ fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
         "uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"\n\
          requests_per_second = \"unlimited\"\nmax_concurrent_requests = \"unlimited\"",
     );
+    let state = settings.state.unwrap_or("redb:./state.redb");
     let scheme = if settings.upstream_tls { "https" } else { "http" };
     let users: String = USERS
         .iter()
@@ -460,7 +474,7 @@ scope = "job"
 access = "read-only"
 counts_towards_quota = false
 [state]
-url = "redb:./state.redb"
+url = "{state}"
 [tiers.default]
 {limits}
 [quota]
