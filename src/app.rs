@@ -107,7 +107,7 @@ impl Bound {
         let gateway = gateway::Gateway::new(
             config,
             instruments,
-            Authenticator::new(config, keyring.clone()),
+            Authenticator::new(config, keyring.clone())?,
             upstream,
             ledger.clone(),
             tiers,

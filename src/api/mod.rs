@@ -153,11 +153,14 @@ fn route<'p>(method: &Method, path: &'p str) -> Result<(Route, &'p str)> {
     })
 }
 
-/// What outlives the credentials that it was made with is not theirs to make, nor to see or end; and a URL that was
-/// given away is not its maker.
+/// What outlives temporary keys is not theirs to make, nor to see or end; and a URL that was given away is not its
+/// maker. A token is its user's own word, as a lasting key is.
 fn may_have_keys(caller: &Caller) -> Result<()> {
     match caller.way {
-        WayIn::SigV4Header => Ok(()),
+        WayIn::SigV4Header | WayIn::Jwt => Ok(()),
+        WayIn::Sts => {
+            Err(Error::new(Code::AccessDenied).say("Access keys cannot be managed with temporary keys."))
+        }
         WayIn::SigV4Presigned => {
             Err(Error::new(Code::AccessDenied).say("Access keys cannot be managed by a presigned URL."))
         }
@@ -172,9 +175,9 @@ fn size(query: &Query<'_>) -> Result<u64> {
 
 /// What a caller is told who could not be authenticated: whatever was wrong with the credentials is 401.
 pub fn unauthenticated(error: &Error) -> Response<Bytes> {
-    let status = match status(error) {
-        StatusCode::FORBIDDEN => StatusCode::UNAUTHORIZED,
-        other => other,
+    let status = match (error.code, status(error)) {
+        (Code::ExpiredToken, _) | (_, StatusCode::FORBIDDEN) => StatusCode::UNAUTHORIZED,
+        (_, other) => other,
     };
     let text = match error.code {
         Code::AccessDenied => "Credentials are missing, or not valid for this request.",

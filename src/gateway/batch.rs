@@ -69,8 +69,12 @@ impl Gateway {
             .header(HeaderName::from_static("content-md5"), HeaderValue::from_str(&digest).expect("base64"))
             .header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         let ids = self.ledger.quota().ids();
-        let targets = mapped.iter().map(|(target, _)| ids.target(&target.key)).collect();
-        let held = self.admit(ask, Write::Delete { targets }).await?;
+        let counted: Vec<bool> = mapped.iter().map(|(target, _)| ask.grant.counts(target)).collect();
+        let targets = kept(&counted, mapped.iter().map(|(target, _)| ids.target(&target.key)));
+        let held = match targets.is_empty() {
+            true => self.hold_nothing(),
+            false => self.admit(ask, Write::Delete { targets }).await?,
+        };
         let mapped: Vec<(UpstreamTarget, DeleteObject)> =
             mapped.into_iter().map(|(target, object)| (target, object.clone())).collect();
         let (upstream, now) = (self.upstream.clone(), ask.now);
@@ -83,7 +87,7 @@ impl Gateway {
             }
             .await;
             held.settle(match &results {
-                Ok(results) => Outcome::Each(results.iter().map(outcome_of_one).collect()),
+                Ok(results) => Outcome::Each(kept(&counted, results.iter().map(outcome_of_one))),
                 Err(_) => outcome(&results),
             })
             .await?;
@@ -93,6 +97,11 @@ impl Gateway {
         self.note_upstream(started, &results, record);
         results
     }
+}
+
+/// What belongs to the objects that count: the ledger knows of no others.
+fn kept<T>(counted: &[bool], all: impl Iterator<Item = T>) -> Vec<T> {
+    all.zip(counted).filter_map(|(one, counts)| counts.then_some(one)).collect()
 }
 
 fn outcome_of_one(result: &DeleteResult) -> Outcome {

@@ -9,6 +9,7 @@ use http::{Method, Response};
 use super::answer::{Answer, Content};
 use super::settle::Record;
 use super::{Access, Gateway, Peer, Stage, Visit, platform};
+use crate::auth::Proof;
 use crate::body::unread::Unread;
 use crate::error::{Error, Result};
 use crate::s3::query::Query;
@@ -59,11 +60,12 @@ impl Gateway {
         };
         let call = platform::Call::find(&parts.method, parts.uri.path());
         record.stage = Some(Stage::Authentication);
-        let payload = self.let_in(head, peer, now, record).await?;
+        let (payload, Proof { life, origin }) = self.let_in(head, peer, now, record).await?;
         let access = call.map_or(Access::Read, |call| call.access(&parts.method));
-        let standing = self.standing(record, access).await?;
+        let standing = self.recognise(life, access, now, record).await?;
         record.stage = None;
-        let visit = Visit { parts, standing, peer, now };
+        self.make_room(&standing, record)?;
+        let visit = Visit { parts, standing, origin, peer, now };
         if let Some(call) = call {
             return self.serve_platform(call, query, &visit, payload, body, record).await;
         }
@@ -83,9 +85,9 @@ impl Gateway {
 
     /// What a caller of the API is told who is refused.
     pub(super) fn api_error(&self, error: &Error, record: &Record) -> Answer {
-        whole(match record.caller {
-            Some(_) => self.api.refused(error),
-            None => self.api.unauthenticated(error),
+        whole(match (&record.caller, record.stage) {
+            (None, _) | (_, Some(Stage::Authentication)) => self.api.unauthenticated(error),
+            (Some(_), Some(Stage::Authorisation) | None) => self.api.refused(error),
         })
     }
 }

@@ -17,6 +17,7 @@ mod platform;
 mod presigned;
 mod refused;
 mod settle;
+mod sts;
 mod token;
 
 use std::collections::HashMap;
@@ -29,17 +30,18 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
 
-use crate::access::{self, Grant};
+use crate::access::{self, About, Grant, Jobs};
 use crate::admit::Admit;
+use crate::admit::quota::millis;
 use crate::admit::tiers::{Standing, Tiers};
-use crate::auth::Authenticator;
 use crate::auth::session::Sessions;
+use crate::auth::{Admitted, Authenticator, Life, Proof};
 use crate::body::download::Download;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
 use crate::body::unread::Unread;
 use crate::body::upload::UploadHandle;
-use crate::config::{self, BucketKind, Config, RefusalStatus};
+use crate::config::{Config, RefusalStatus};
 use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
 use crate::ledger::Ledger;
@@ -48,7 +50,7 @@ use crate::refusals::Stage;
 use crate::s3::operation::{self, Access, BodyKind, Operation, Target};
 use crate::s3::query::Query;
 use crate::s3::uri;
-use crate::sigv4::verify::{Head, VerifiedPayload, presented};
+use crate::sigv4::verify::{Claim, Head, VerifiedPayload, claimed};
 use crate::types::{BucketName, Caller, ClientKey, RequestId};
 use crate::upstream::{self, Call, Upstream};
 use answer::{Answer, Content, Stream};
@@ -66,12 +68,13 @@ pub struct Gateway {
     authenticator: Authenticator,
     /// For presigned URLs.
     sessions: Sessions,
-    buckets: HashMap<BucketName, config::Bucket>,
+    buckets: HashMap<BucketName, access::Bucket>,
     /// In the order of the configuration, as `ListBuckets` shows them.
     bucket_names: Vec<BucketName>,
     /// Shared with operations that outlive their client.
     upstream: Arc<Upstream>,
     slow_operations: SlowOperations,
+    jobs: Jobs,
     ledger: Ledger,
     tiers: Arc<Tiers>,
     api: Arc<dyn JsonApi>,
@@ -103,7 +106,7 @@ struct Ask<'a> {
     caller: &'a Caller,
     grant: Grant,
     standing: Arc<Standing>,
-    /// What is written in this bucket counts towards the quota.
+    /// What is written under this key counts towards the quota.
     counts: bool,
     peer: Peer,
     request_id: RequestId,
@@ -141,9 +144,6 @@ impl Gateway {
         admit: Admit,
         api: Arc<dyn JsonApi>,
     ) -> Self {
-        // A platform view is none of the buckets yet; the configuration warns of it.
-        let buckets: Vec<_> =
-            config.buckets.iter().filter(|bucket| bucket.kind != BucketKind::PlatformView).cloned().collect();
         let tokens = Tokens::new(config.shared_secret());
         let uri_scheme = config
             .uri
@@ -152,13 +152,14 @@ impl Gateway {
         Self {
             authenticator,
             sessions: Sessions::new(config.shared_secret()),
-            bucket_names: buckets.iter().map(|bucket| bucket.name.clone()).collect(),
-            buckets: buckets.into_iter().map(|bucket| (bucket.name.clone(), bucket)).collect(),
+            bucket_names: config.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
+            buckets: access::Bucket::all(&config.buckets).into_iter().collect(),
             upstream,
             slow_operations: SlowOperations::new(
                 config.server.max_in_flight.as_count(),
                 config.upstream.slow_operation_timeout,
             ),
+            jobs: Jobs::new(ledger.store().clone()),
             ledger,
             tiers,
             api,
@@ -218,6 +219,9 @@ impl Gateway {
         if self.is_api(parts) {
             return self.serve_api(parts, body, peer, now, record).await;
         }
+        if self.is_sts(parts) {
+            return Ok(self.serve_sts(parts, body, peer, now, record).await);
+        }
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
         let target = Target::parse(parts.uri.path(), self.host_bucket(parts).as_deref())?;
         record.bucket.clone_from(&target.bucket);
@@ -234,9 +238,10 @@ impl Gateway {
             headers: &parts.headers,
         };
         record.stage = Some(Stage::Authentication);
-        let payload = self.let_in(head, peer, now, record).await?;
-        let standing = self.standing(record, request.operation.access()).await?;
+        let (payload, Proof { life, origin }) = self.let_in(head, peer, now, record).await?;
+        let standing = self.recognise(life, request.operation.access(), now, record).await?;
         record.stage = Some(Stage::Authorisation);
+        self.make_room(&standing, record)?;
         let caller = record.caller.clone().expect("who was let in is known");
 
         let Some(bucket) = &request.target.bucket else {
@@ -249,13 +254,13 @@ impl Gateway {
                 Code::AccessDenied.into()
             });
         }
-        let visit = Visit { parts, standing, peer, now };
-        let ask = self.ask(&request, &headers, &caller, &visit, record)?;
+        let visit = Visit { parts, standing, origin, peer, now };
+        let ask = self.ask(&request, &headers, &caller, &visit, record).await?;
         self.dispatch(ask, payload, body, record).await
     }
 
     /// The request of a caller who may make it.
-    fn ask<'a>(
+    async fn ask<'a>(
         &self,
         request: &'a operation::Request<'a>,
         headers: &'a HeaderMap,
@@ -265,7 +270,8 @@ impl Gateway {
     ) -> Result<Ask<'a>> {
         record.stage = Some(Stage::Authorisation);
         let bucket = self.buckets.get(request.bucket()).ok_or(Code::NoSuchBucket)?;
-        let grant = access::authorise(caller, request.operation, bucket)?;
+        let grant = self.grant(caller, bucket, request.operation.access(), about(request)).await?;
+        let target = request.target.key.as_ref().map(|key| grant.target(key)).transpose()?;
         record.stage = None;
         upstream::headers::refuse_unimplemented(request.operation, headers)?;
         Ok(Ask {
@@ -273,9 +279,9 @@ impl Gateway {
             headers,
             request,
             caller,
-            grant,
             standing: visit.standing.clone(),
-            counts: bucket.counts_towards_quota,
+            counts: target.is_none_or(|target| grant.counts(&target)),
+            grant,
             peer: visit.peer,
             request_id: record.id,
             now: visit.now,
@@ -345,49 +351,98 @@ impl Gateway {
         peer: Peer,
         now: SystemTime,
         record: &mut Record,
-    ) -> Result<VerifiedPayload> {
-        let presented = presented(head);
-        let key = presented.as_ref().ok().map(|presented| presented.credential.access_key_id);
-        self.admit.check_peer(peer.ip, key)?;
-        let authenticated = match presented {
-            Ok(presented) => self.authenticator.authenticate(head, &presented, now).await,
+    ) -> Result<(VerifiedPayload, Proof)> {
+        let claim = claimed(head);
+        let name = claim.as_ref().ok().map(Claim::name);
+        self.admit.check_peer(peer.ip, name)?;
+        let admitted = match claim {
+            Ok(claim) => self.authenticator.authenticate(head, &claim, now).await,
             Err(error) => Err(error),
         };
-        match authenticated {
-            Ok((caller, payload)) => {
-                if let Some(key) = key {
-                    self.admit.peer_succeeded(peer.ip, key);
+        match admitted {
+            Ok(Admitted { caller, payload, proof }) => {
+                if let Some(name) = name {
+                    self.admit.peer_succeeded(peer.ip, name);
                 }
                 record.caller = Some(caller);
-                Ok(payload)
+                Ok((payload, proof))
             }
-            // Of a store that is away nobody can make a guess.
+            // Nobody makes a guess while a store or an issuer is away.
             Err(error) if error.code == Code::ServiceUnavailable => Err(error),
             Err(error) => {
-                self.admit.peer_failed(peer.ip, key);
+                self.admit.peer_failed(peer.ip, name);
                 self.instruments.metrics.auth_failure(error.code);
                 Err(error)
             }
         }
     }
 
-    /// The caller's tier and limits, and a place for the request within them. While the store is away, reads go on
-    /// with what is known without it.
-    async fn standing(&self, record: &mut Record, access: Access) -> Result<Arc<Standing>> {
-        let caller = record.caller.as_ref().expect("who was let in is known");
+    /// What is known of the user whose credentials were true, unless they are those of an earlier life, or of nobody.
+    /// While the store is away, reads go on with what is known without it.
+    async fn recognise(
+        &self,
+        life: Life,
+        access: Access,
+        now: SystemTime,
+        record: &mut Record,
+    ) -> Result<Arc<Standing>> {
+        let caller = record.caller.as_mut().expect("who was let in is known");
+        let refused = match &life {
+            Life::Present | Life::Of(_) => Code::InvalidAccessKeyId,
+            Life::Vouched(_) => Code::InvalidToken,
+        };
         let standing = match self.tiers.of(&caller.user).await {
             Ok(standing) => standing,
-            Err(_) if access != Access::Write => Arc::new(self.tiers.rules().standing(&caller.user, None)),
-            Err(unavailable) => return Err(unavailable.into()),
+            Err(unavailable) => {
+                let standing = self.tiers.rules().standing(&caller.user, None);
+                let enough = standing.known || matches!(life, Life::Present);
+                if access == Access::Write || !enough {
+                    return Err(unavailable.into());
+                }
+                Arc::new(standing)
+            }
         };
-        if !standing.enabled {
-            return Err(Code::InvalidAccessKeyId.into());
+        let (theirs, standing) = match life {
+            Life::Present => (true, standing),
+            Life::Of(generation) => (standing.known && standing.generation == generation, standing),
+            Life::Vouched(identity) => {
+                let theirs = identity.is_of(standing.generation);
+                if theirs && !standing.known && identity.auto_provision {
+                    let tier = identity.tier.as_deref();
+                    (true, self.tiers.provision(&identity.user, tier, millis(now)).await?)
+                } else {
+                    (theirs && standing.known, standing)
+                }
+            }
+        };
+        if !theirs || !standing.enabled {
+            self.instruments.metrics.auth_failure(refused);
+            return Err(refused.into());
         }
+        caller.role = standing.role;
+        Ok(standing)
+    }
+
+    /// Leave to do something in a bucket, with the caller's jobs looked up where they matter.
+    async fn grant(
+        &self,
+        caller: &Caller,
+        bucket: &access::Bucket,
+        access: Access,
+        about: About<'_>,
+    ) -> Result<Grant> {
+        let jobs = self.jobs.of(caller, bucket.jobs_asked(caller, access, about)).await?;
+        bucket.authorise(caller, access, &jobs)
+    }
+
+    /// A place for the request within its user's limits.
+    fn make_room(&self, standing: &Standing, record: &mut Record) -> Result<()> {
+        let caller = record.caller.as_ref().expect("who was let in is known");
         if let Some(permit) = &mut record.permit {
             self.admit.admit(permit, &caller.user, &standing.limits)?;
         }
         record.download_pacer = self.admit.download_pacer(&caller.user, &standing.limits);
-        Ok(standing)
+        Ok(())
     }
 
     /// The bucket that a virtual-hosted `Host` names: `<bucket>.<virtual_host_suffix>`.
@@ -475,6 +530,16 @@ impl Gateway {
             Some(_) => format!("{scheme}://{host}/{key}"),
             None => format!("{scheme}://{host}/{}/{key}", ask.bucket()),
         }
+    }
+}
+
+/// What a request is about, as far as authorisation needs to know before it.
+fn about<'a>(request: &'a operation::Request<'_>) -> About<'a> {
+    match (request.operation.access(), &request.target.key) {
+        (Access::Bucket, _) => About::Bucket,
+        (Access::List, _) => About::Prefix(request.query.get("prefix").unwrap_or("")),
+        (Access::Read | Access::Write, Some(key)) => About::Key(key.as_str()),
+        (Access::Read | Access::Write, None) => About::Keys,
     }
 }
 

@@ -76,7 +76,7 @@ impl Ledger {
         &self.0.quota
     }
 
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &Arc<Store> {
         self.0.quota.store()
     }
 

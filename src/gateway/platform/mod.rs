@@ -17,6 +17,7 @@ use super::answer::Answer;
 use super::settle::Record;
 use super::{Access, Gateway, Peer};
 use crate::admit::tiers::Standing;
+use crate::auth::session::Origin;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
 use crate::body::unread::Unread;
@@ -71,6 +72,8 @@ impl<'p> Call<'p> {
 pub(super) struct Visit<'a> {
     pub parts: &'a Parts,
     pub standing: Arc<Standing>,
+    /// What a session of the caller's stems from.
+    pub origin: Origin,
     pub peer: Peer,
     pub now: SystemTime,
 }
@@ -92,7 +95,7 @@ impl Gateway {
             }
             Call::Presign => {
                 let document = self.read_body(visit, payload, body, record).await?;
-                self.presign(&document, visit, record)
+                self.presign(&document, visit, record).await
             }
             Call::Par => Err(Error::new(Code::NotImplemented)
                 .say("Pre-authenticated requests are not offered here. POST /api/v1/presign makes URLs.")),

@@ -2,7 +2,6 @@
 //! own scopes, to the bucket and key that the caller would have named on S3. What has no such name does not exist.
 
 use super::Visit;
-use crate::access;
 use crate::body::unread::Unread;
 use crate::error::{Code, Error, Result};
 use crate::gateway::answer::Answer;
@@ -38,7 +37,7 @@ impl Gateway {
             }
         }
         record.operation = Some(request.operation);
-        let ask = self.ask(&request, &headers, &caller, visit, record)?;
+        let ask = self.ask(&request, &headers, &caller, visit, record).await?;
         self.dispatch(ask, payload, body, record).await
     }
 
@@ -48,8 +47,7 @@ impl Gateway {
         let path = self.uri_scheme.as_ref().ok_or_else(off)?.path_of(uri)?;
         for name in &self.bucket_names {
             let Some(bucket) = self.buckets.get(name) else { continue };
-            let Ok(grant) = access::authorise(caller, Operation::HeadBucket, bucket) else { continue };
-            if let Some(key) = grant.scope().unmap(&path).filter(|key| !key.is_empty()) {
+            if let Some(key) = bucket.key_of(caller, &path).filter(|key| !key.is_empty()) {
                 return Ok(Target { bucket: Some(name.clone()), key: Some(client_key(key.to_owned())?) });
             }
         }

@@ -19,7 +19,6 @@ use crate::s3::query::Query;
 use crate::s3::uri;
 use crate::sigv4::presign::Presign;
 use crate::sigv4::scope::format_iso;
-use crate::sigv4::verify::{Head, presented};
 use crate::types::{BucketName, Caller, WayIn};
 
 const USUAL: u64 = 24 * 60 * 60;
@@ -44,7 +43,12 @@ struct Document<'a> {
 }
 
 impl Gateway {
-    pub(super) fn presign(&self, document: &[u8], visit: &Visit<'_>, record: &mut Record) -> Result<Answer> {
+    pub(super) async fn presign(
+        &self,
+        document: &[u8],
+        visit: &Visit<'_>,
+        record: &mut Record,
+    ) -> Result<Answer> {
         let caller = record.caller.clone().expect("who was let in is known");
         if caller.way == WayIn::SigV4Presigned {
             return Err(Error::new(Code::AccessDenied).say("A presigned URL makes no other."));
@@ -60,13 +64,11 @@ impl Gateway {
         record.bucket.clone_from(&target.bucket);
         record.key.clone_from(&target.key);
         let request = operation::Request::new(&method, target, Query::default(), false)?;
-        let ask = self.ask(&request, &visit.parts.headers, &caller, visit, record)?;
-        // Refuses a key that is too long to be mapped.
-        ask.grant.target(ask.key())?;
+        let ask = self.ask(&request, &visit.parts.headers, &caller, visit, record).await?;
 
         let signed_at = whole_second(visit.now);
         let expires_in = lifetime(&caller, signed_at, Duration::from_secs(expires_in))?;
-        let url = self.presigned_url(&ask, method.as_str(), origin(visit)?, signed_at, expires_in)?;
+        let url = self.presigned_url(&ask, method.as_str(), visit.origin.clone(), signed_at, expires_in)?;
         let expires_at = format_iso(signed_at + expires_in);
         Answer::json(StatusCode::OK, &Document { url, method: method.as_str(), expires_at })
     }
@@ -143,18 +145,6 @@ impl Wanted {
             Some(_) => Err(invalid("method: expected GET, HEAD, PUT or DELETE.".into())),
         }
     }
-}
-
-/// What a session of this caller's stems from.
-fn origin(visit: &Visit<'_>) -> Result<Origin> {
-    let query = Query::parse(visit.parts.uri.query().unwrap_or(""))?;
-    let head = Head {
-        method: visit.parts.method.as_str(),
-        raw_path: visit.parts.uri.path(),
-        query: &query,
-        headers: &visit.parts.headers,
-    };
-    Ok(Origin::AccessKey(presented(head)?.credential.access_key_id.to_owned()))
 }
 
 /// As long as is wanted, but no longer than the caller's own credentials live.

@@ -70,7 +70,7 @@ impl Gateway {
         let request =
             operation::Request { operation: Operation::DeleteObjects, target, query: Query::default() };
         let caller = record.caller.clone().expect("who was let in is known");
-        let ask = self.ask(&request, &visit.parts.headers, &caller, visit, record)?;
+        let ask = self.ask(&request, &visit.parts.headers, &caller, visit, record).await?;
         let mut tally = Tally { ask: &ask, deleted_objects: 0, freed_bytes: 0, failed: 0 };
         let ended = self.delete_pages(&mut tally, record).await;
         let Tally { deleted_objects, freed_bytes, failed, .. } = tally;
