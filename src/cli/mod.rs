@@ -6,6 +6,8 @@ mod check;
 mod dev;
 mod explain;
 mod healthcheck;
+mod job;
+mod key;
 mod log;
 mod quota;
 mod reconcile;
@@ -48,6 +50,12 @@ enum Command {
     /// Users, their tier and own limits.
     #[command(subcommand)]
     User(user::Command),
+    /// Access keys of a user.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Which user owns which training job.
+    #[command(subcommand)]
+    Job(job::Command),
     /// Usage and limits.
     Quota(quota::Arguments),
     /// Why a request was refused, by the id that its answer carried.
@@ -91,6 +99,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Serve { config } => serve::run(config),
         Command::Check { config } => check::run(config),
         Command::User(command) => user::run(&command),
+        Command::Key(command) => key::run(&command),
+        Command::Job(command) => job::run(&command),
         Command::Quota(arguments) => quota::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Reconcile(arguments) => reconcile::run(&arguments),

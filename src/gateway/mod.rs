@@ -373,18 +373,6 @@ impl Gateway {
         }
     }
 
-    /// Leave to do something in a bucket, with the caller's jobs looked up where they matter.
-    async fn grant(
-        &self,
-        caller: &Caller,
-        bucket: &access::Bucket,
-        access: Access,
-        about: About<'_>,
-    ) -> Result<Grant> {
-        let jobs = self.jobs.of(caller, bucket.jobs_asked(caller, access, about)).await?;
-        bucket.authorise(caller, access, &jobs)
-    }
-
     /// What is known of the user whose credentials were true, unless they are those of an earlier life, or of nobody.
     /// While the store is away, reads go on with what is known without it.
     async fn recognise(
@@ -429,6 +417,18 @@ impl Gateway {
         }
         caller.role = standing.role;
         Ok(standing)
+    }
+
+    /// Leave to do something in a bucket, with the caller's jobs looked up where they matter.
+    async fn grant(
+        &self,
+        caller: &Caller,
+        bucket: &access::Bucket,
+        access: Access,
+        about: About<'_>,
+    ) -> Result<Grant> {
+        let jobs = self.jobs.of(caller, bucket.jobs_asked(caller, access, about)).await?;
+        bucket.authorise(caller, access, &jobs)
     }
 
     /// A place for the request within its user's limits.

@@ -12,6 +12,7 @@
     reason = "a test that cannot go on says so by failing"
 )]
 
+mod access_keys;
 mod auth_header;
 mod chunked;
 mod copy;
@@ -20,6 +21,7 @@ mod exhaustion;
 mod explain;
 mod framing;
 mod harness;
+mod jobs;
 mod jwt;
 mod keys;
 mod leaving;
@@ -29,6 +31,7 @@ mod objects;
 mod objects_api;
 mod origin_self_test;
 mod payload_modes;
+mod platform_view;
 mod presign_api;
 mod presigned;
 mod processes;
@@ -41,3 +44,4 @@ mod streaming;
 mod sts;
 mod upstream_faults;
 mod upstream_pace;
+mod windows;
