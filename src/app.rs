@@ -97,12 +97,17 @@ impl Bound {
         });
         let (live, replicas) = watch::channel(1);
         let admission = Admit::new(config.server.max_in_flight, &Replicas::new(replicas), &metrics);
-        let api =
-            Api::new(store.clone(), tiers.clone(), Arc::new(ledger.clone()), config.quota.refusal_status);
+        let api = Api::new(
+            store.clone(),
+            tiers.clone(),
+            keyring.clone(),
+            Arc::new(ledger.clone()),
+            config.quota.refusal_status,
+        );
         let gateway = gateway::Gateway::new(
             config,
             instruments,
-            Authenticator::new(config, keyring.clone()),
+            Authenticator::new(config, keyring.clone())?,
             upstream,
             ledger.clone(),
             tiers,
@@ -132,6 +137,14 @@ impl Bound {
             per_user_top: config.metrics.per_user_top,
             drain_timeout: config.server.drain_timeout,
         })
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.back_door.store
+    }
+
+    pub fn keyring(&self) -> &Keyring {
+        &self.back_door.keyring
     }
 
     pub fn s3_addr(&self) -> anyhow::Result<SocketAddr> {

@@ -49,6 +49,7 @@
 //! | an error code, its status and text | [`error`] |
 //! | which operations exist | [`s3::operation`] |
 //! | what is covered by a signature | [`sigv4::canonical`] |
+//! | bearer tokens; temporary keys and what they are made of | [`auth::jwt`]; [`auth::sts`], [`auth::session`] |
 //! | who may do what | [`access`] |
 //! | which headers cross | [`upstream::headers`] |
 //! | what an upstream's error becomes | `upstream::errors` |

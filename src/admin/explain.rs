@@ -5,8 +5,8 @@ use http::StatusCode;
 use super::Admin;
 use super::answer::{Problem, Result, json};
 
-pub(super) fn get(admin: &Admin, request_id: Option<&str>) -> Result {
-    let found = admin.refusals.find(request_id.unwrap_or_default(), crate::now());
+pub(super) fn get(admin: &Admin, request_id: &str) -> Result {
+    let found = admin.refusals.find(request_id, crate::now());
     let refusal = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, NOT_KEPT))?;
     Ok(json(StatusCode::OK, &refusal))
 }

@@ -4,10 +4,14 @@
 //! leads to; every refusal of the API is `{"error": "…"}`.
 
 mod answer;
+mod audit;
 mod auth;
 mod explain;
 mod gauges;
 mod health;
+mod jobs;
+mod keys;
+mod openapi;
 mod people;
 mod quota;
 mod reconcile;
@@ -128,7 +132,10 @@ pub async fn run(listener: TcpListener, admin: Arc<Admin>) {
 
 impl Admin {
     async fn answer(self: &Arc<Self>, request: Request<Incoming>, token: TaskTrackerToken) -> Answer {
-        self.serve(request, token).await.unwrap_or_else(Problem::answer)
+        let entry = audit::Entry::open(request.method(), request.uri().path());
+        let answer = self.serve(request, token).await.unwrap_or_else(Problem::answer);
+        entry.close(&answer);
+        answer
     }
 
     async fn serve(self: &Arc<Self>, request: Request<Incoming>, token: TaskTrackerToken) -> Result {
@@ -138,20 +145,33 @@ impl Admin {
             Needs::Nothing => {}
             Needs::Token => auth::check(self.token.as_ref(), &head.headers)?,
         }
-        let (route, segment) = routes::find(&head.method, path)?;
-        let user = || routes::user_id(segment);
+        let (route, segments) = routes::find(&head.method, path)?;
+        let query = head.uri.query();
         match route {
             Route::Alive => Ok(health::alive()),
             Route::Ready => Ok(health::ready(&self.readiness, &self.store)),
             Route::Metrics => Ok(health::metrics(&self.metrics)),
-            Route::ListUsers => users::list(self, head.uri.query()).await,
-            Route::GetUser => users::get(self, &user()?).await,
-            Route::PutUser => users::put(self, &user()?, &read(body).await?).await,
-            Route::DeleteUser => users::delete(self, &user()?).await,
-            Route::ListQuotas => quota::list(self, head.uri.query()).await,
-            Route::GetQuota => quota::get(self, &user()?).await,
+            Route::ListUsers => users::list(self, query).await,
+            Route::GetUser => users::get(self, &segments.user()?).await,
+            Route::PutUser => users::put(self, &segments.user()?, &read(body).await?).await,
+            Route::DeleteUser => users::delete(self, &segments.user()?).await,
+            Route::ListKeys => keys::list(self, &segments.user()?, query).await,
+            Route::CreateKey => keys::create(self, &segments.user()?, &read(body).await?).await,
+            Route::SetKey => keys::set(self, &segments.user()?, &segments.key()?, &read(body).await?).await,
+            Route::DeleteKey => keys::delete(self, &segments.user()?, &segments.key()?).await,
+            Route::ListJobs => jobs::list(self, query).await,
+            Route::GetJob => jobs::get(self, &segments.job()?).await,
+            Route::PutJob => jobs::put(self, &segments.job()?, &read(body).await?).await,
+            Route::DeleteJob => jobs::delete(self, &segments.job()?).await,
+            Route::ListQuotas => quota::list(self, query).await,
+            Route::GetQuota => quota::get(self, &segments.user()?).await,
             Route::Reconcile => reconcile::start(self, &read(body).await?, token).await,
-            Route::Explain => explain::get(self, segment),
+            Route::Explain => explain::get(self, segments.first),
+            Route::Reload => Err(Problem::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "The configuration cannot be reloaded yet: restart the gateway.",
+            )),
+            Route::OpenApi => Ok(answer::json(StatusCode::OK, &*openapi::DOCUMENT)),
         }
     }
 

@@ -13,8 +13,8 @@ use tokio::sync::OnceCell;
 use super::UserLimits;
 use crate::account::{self, Millis};
 use crate::config::{Config, Tier};
-use crate::store::{Known, Result, Store, UserRecord};
-use crate::types::{Role, UserId};
+use crate::store::{Known, Result, Store, UserChange, UserRecord};
+use crate::types::{AccessKeyId, Role, UserId};
 
 /// How old an answer may be: a change made at another gateway is seen here after as long.
 const FRESH: Duration = Duration::from_secs(5);
@@ -27,7 +27,9 @@ pub struct Standing {
     pub tier: Arc<str>,
     pub role: Role,
     pub enabled: bool,
-    /// The user record's; see there.
+    /// Whether there is such a user: in the file, or with a record.
+    pub known: bool,
+    /// The user record's; see there. Of a user who was removed, that of whoever comes next.
     pub generation: Millis,
     /// The tier's, with the user's own in their place.
     pub limits: UserLimits,
@@ -45,6 +47,7 @@ impl Standing {
 pub struct Managed {
     pub tier: String,
     pub role: Role,
+    pub access_keys: Vec<AccessKeyId>,
 }
 
 /// What the configuration says of tiers and users.
@@ -61,7 +64,10 @@ impl Rules {
         Self {
             tiers: tiers.map(|(name, tier)| (name.clone(), (name.as_str().into(), tier.clone()))).collect(),
             managed: managed
-                .map(|user| (user.id.clone(), Managed { tier: user.tier.clone(), role: user.role }))
+                .map(|user| {
+                    let access_keys = user.access_keys.iter().map(|key| key.id.clone()).collect();
+                    (user.id.clone(), Managed { tier: user.tier.clone(), role: user.role, access_keys })
+                })
                 .collect(),
         }
     }
@@ -111,6 +117,7 @@ impl Rules {
                 None => record.and_then(|record| record.role).unwrap_or_default(),
             },
             enabled: managed.is_some() || record.is_none_or(|record| record.enabled),
+            known: managed.is_some() || record.is_some(),
             generation: record.map_or(0, |record| record.generation),
             limits: UserLimits::new(limits, record.map_or(&none, |record| &record.limits)),
         }
@@ -140,6 +147,20 @@ impl Tiers {
             Ok(self.rules.standing_of(user, &known))
         };
         self.cache.get(user, ask).await
+    }
+
+    /// Makes a user whom nobody knows, in this tier if there is one of the name.
+    pub async fn provision(&self, user: &UserId, tier: Option<&str>, now: Millis) -> Result<Arc<Standing>> {
+        // Somebody may have made them since.
+        self.forget(user);
+        let standing = self.of(user).await?;
+        if standing.known {
+            return Ok(standing);
+        }
+        let tier = tier.filter(|name| self.rules.tiers.contains_key(*name)).map(str::to_owned);
+        self.store.change_user(user, &UserChange { tier, ..UserChange::default() }, now).await?;
+        self.forget(user);
+        self.of(user).await
     }
 
     /// Something about the user was changed: whoever asks from now on gets a new answer.

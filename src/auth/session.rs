@@ -183,7 +183,7 @@ impl Sessions {
 }
 
 /// S3 answers 403 for a session token; 401 is for bearers.
-fn invalid(cause: &'static str) -> Error {
+pub(super) fn invalid(cause: &'static str) -> Error {
     Error::new(Code::InvalidToken).with_status(http::StatusCode::FORBIDDEN).because(cause)
 }
 

@@ -32,8 +32,6 @@ impl Config {
             missing: "there are no pre-authenticated requests",
             path: "upstream.native",
         },
-        Unbuilt { key: "[[auth.jwt]]", missing: "bearer tokens are not accepted", path: "auth.jwt" },
-        Unbuilt { key: "[auth.sts]", missing: "there are no temporary keys", path: "auth.sts" },
         Unbuilt { key: "[telemetry]", missing: "no traces are sent", path: "telemetry" },
     ];
 }

@@ -17,6 +17,7 @@ mod platform;
 mod presigned;
 mod refused;
 mod settle;
+mod sts;
 mod token;
 
 use std::collections::HashMap;
@@ -31,9 +32,9 @@ use hyper::body::Incoming;
 
 use crate::access::{self, About, Grant, Jobs};
 use crate::admit::Admit;
+use crate::admit::quota::millis;
 use crate::admit::tiers::{Standing, Tiers};
-use crate::auth::Authenticator;
-use crate::auth::session::Sessions;
+use crate::auth::{Admitted, Authenticator, Life, Proof};
 use crate::body::download::Download;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
@@ -48,7 +49,7 @@ use crate::refusals::Stage;
 use crate::s3::operation::{self, Access, BodyKind, Operation, Target};
 use crate::s3::query::Query;
 use crate::s3::uri;
-use crate::sigv4::verify::{Head, VerifiedPayload, presented};
+use crate::sigv4::verify::{Claim, Head, VerifiedPayload, claimed};
 use crate::types::{BucketName, Caller, ClientKey, RequestId};
 use crate::upstream::{self, Call, Upstream};
 use answer::{Answer, Content, Stream};
@@ -64,8 +65,6 @@ pub type ResponseBody = Download<Stream, Record>;
 
 pub struct Gateway {
     authenticator: Authenticator,
-    /// For presigned URLs.
-    sessions: Sessions,
     buckets: HashMap<BucketName, access::Bucket>,
     /// In the order of the configuration, as `ListBuckets` shows them.
     bucket_names: Vec<BucketName>,
@@ -149,7 +148,6 @@ impl Gateway {
             .then(|| UriScheme { scheme: config.uri.scheme.clone(), bucket: config.uri.bucket.clone() });
         Self {
             authenticator,
-            sessions: Sessions::new(config.shared_secret()),
             bucket_names: config.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
             buckets: access::Bucket::all(&config.buckets).into_iter().collect(),
             upstream,
@@ -217,6 +215,9 @@ impl Gateway {
         if self.is_api(parts) {
             return self.serve_api(parts, body, peer, now, record).await;
         }
+        if self.is_sts(parts) {
+            return Ok(self.serve_sts(parts, body, peer, now, record).await);
+        }
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
         let target = Target::parse(parts.uri.path(), self.host_bucket(parts).as_deref())?;
         record.bucket.clone_from(&target.bucket);
@@ -233,9 +234,10 @@ impl Gateway {
             headers: &parts.headers,
         };
         record.stage = Some(Stage::Authentication);
-        let payload = self.let_in(head, peer, now, record).await?;
-        let standing = self.standing(record, request.operation.access()).await?;
+        let (payload, Proof { life, origin }) = self.let_in(head, peer, now, record).await?;
+        let standing = self.recognise(life, request.operation.access(), now, record).await?;
         record.stage = Some(Stage::Authorisation);
+        self.make_room(&standing, record)?;
         let caller = record.caller.clone().expect("who was let in is known");
 
         let Some(bucket) = &request.target.bucket else {
@@ -248,7 +250,7 @@ impl Gateway {
                 Code::AccessDenied.into()
             });
         }
-        let visit = Visit { parts, standing, peer, now };
+        let visit = Visit { parts, standing, origin, peer, now };
         let ask = self.ask(&request, &headers, &caller, &visit, record).await?;
         self.dispatch(ask, payload, body, record).await
     }
@@ -345,30 +347,76 @@ impl Gateway {
         peer: Peer,
         now: SystemTime,
         record: &mut Record,
-    ) -> Result<VerifiedPayload> {
-        let presented = presented(head);
-        let key = presented.as_ref().ok().map(|presented| presented.credential.access_key_id);
-        self.admit.check_peer(peer.ip, key)?;
-        let authenticated = match presented {
-            Ok(presented) => self.authenticator.authenticate(head, &presented, now).await,
+    ) -> Result<(VerifiedPayload, Proof)> {
+        let claim = claimed(head);
+        let name = claim.as_ref().ok().map(Claim::name);
+        self.admit.check_peer(peer.ip, name)?;
+        let admitted = match claim {
+            Ok(claim) => self.authenticator.authenticate(head, &claim, now).await,
             Err(error) => Err(error),
         };
-        match authenticated {
-            Ok((caller, payload)) => {
-                if let Some(key) = key {
-                    self.admit.peer_succeeded(peer.ip, key);
+        match admitted {
+            Ok(Admitted { caller, payload, proof }) => {
+                if let Some(name) = name {
+                    self.admit.peer_succeeded(peer.ip, name);
                 }
                 record.caller = Some(caller);
-                Ok(payload)
+                Ok((payload, proof))
             }
-            // Of a store that is away nobody can make a guess.
+            // Nobody makes a guess while a store or an issuer is away.
             Err(error) if error.code == Code::ServiceUnavailable => Err(error),
             Err(error) => {
-                self.admit.peer_failed(peer.ip, key);
+                self.admit.peer_failed(peer.ip, name);
                 self.instruments.metrics.auth_failure(error.code);
                 Err(error)
             }
         }
+    }
+
+    /// What is known of the user whose credentials were true, unless they are those of an earlier life, or of nobody.
+    /// While the store is away, reads go on with what is known without it.
+    async fn recognise(
+        &self,
+        life: Life,
+        access: Access,
+        now: SystemTime,
+        record: &mut Record,
+    ) -> Result<Arc<Standing>> {
+        let caller = record.caller.as_mut().expect("who was let in is known");
+        let refused = match &life {
+            Life::Present | Life::Of(_) => Code::InvalidAccessKeyId,
+            Life::Vouched(_) => Code::InvalidToken,
+        };
+        let standing = match self.tiers.of(&caller.user).await {
+            Ok(standing) => standing,
+            Err(unavailable) => {
+                let standing = self.tiers.rules().standing(&caller.user, None);
+                let enough = standing.known || matches!(life, Life::Present);
+                if access == Access::Write || !enough {
+                    return Err(unavailable.into());
+                }
+                Arc::new(standing)
+            }
+        };
+        let (theirs, standing) = match life {
+            Life::Present => (true, standing),
+            Life::Of(generation) => (standing.known && standing.generation == generation, standing),
+            Life::Vouched(identity) => {
+                let theirs = identity.is_of(standing.generation);
+                if theirs && !standing.known && identity.auto_provision {
+                    let tier = identity.tier.as_deref();
+                    (true, self.tiers.provision(&identity.user, tier, millis(now)).await?)
+                } else {
+                    (theirs && standing.known, standing)
+                }
+            }
+        };
+        if !theirs || !standing.enabled {
+            self.instruments.metrics.auth_failure(refused);
+            return Err(refused.into());
+        }
+        caller.role = standing.role;
+        Ok(standing)
     }
 
     /// Leave to do something in a bucket, with the caller's jobs looked up where they matter.
@@ -383,23 +431,14 @@ impl Gateway {
         bucket.authorise(caller, access, &jobs)
     }
 
-    /// The caller's tier and limits, and a place for the request within them. While the store is away, reads go on
-    /// with what is known without it.
-    async fn standing(&self, record: &mut Record, access: Access) -> Result<Arc<Standing>> {
+    /// A place for the request within its user's limits.
+    fn make_room(&self, standing: &Standing, record: &mut Record) -> Result<()> {
         let caller = record.caller.as_ref().expect("who was let in is known");
-        let standing = match self.tiers.of(&caller.user).await {
-            Ok(standing) => standing,
-            Err(_) if access != Access::Write => Arc::new(self.tiers.rules().standing(&caller.user, None)),
-            Err(unavailable) => return Err(unavailable.into()),
-        };
-        if !standing.enabled {
-            return Err(Code::InvalidAccessKeyId.into());
-        }
         if let Some(permit) = &mut record.permit {
             self.admit.admit(permit, &caller.user, &standing.limits)?;
         }
         record.download_pacer = self.admit.download_pacer(&caller.user, &standing.limits);
-        Ok(standing)
+        Ok(())
     }
 
     /// The bucket that a virtual-hosted `Host` names: `<bucket>.<virtual_host_suffix>`.

@@ -16,8 +16,17 @@ use crate::s3::operation::Operation;
 use crate::s3::query::Query;
 use crate::s3::xml;
 use crate::sigv4::scope::format_iso;
-use crate::sigv4::verify::{Head, presented};
-use crate::types::{RequestId, UserId};
+use crate::sigv4::verify::{Claim, Head, claimed};
+use crate::types::{Caller, UserId, WayIn};
+
+/// What a room has against a request.
+pub(super) struct Why<'a> {
+    pub(super) stage: Stage,
+    pub(super) code: &'static str,
+    /// As the client is told.
+    pub(super) message: &'a str,
+    pub(super) cause: Option<String>,
+}
 
 impl Gateway {
     pub(super) fn refuse(
@@ -28,18 +37,19 @@ impl Gateway {
         record: &mut Record,
     ) -> Answer {
         if let Some(stage) = record.stage.filter(|_| is_refusal(error)) {
-            self.explain(stage, error, parts, now, record);
+            let cause = error.cause().map(ToString::to_string);
+            let why = Why { stage, code: error.code.as_str(), message: error.message(), cause };
+            self.explain(why, parts, now, record);
         }
-        let answer = if self.is_api(parts) {
-            self.api_error(error, record)
-        } else {
-            s3_error(error, parts, record.id)
-        };
+        let answer =
+            if self.is_api(parts) { self.api_error(error, record) } else { s3_error(error, parts, record) };
         record.refused(error, answer.status);
         answer
     }
 
-    fn explain(&self, stage: Stage, error: &Error, parts: &Parts, now: SystemTime, record: &Record) {
+    /// Keeps what an operator may ask about, and tells the audit log.
+    pub(super) fn explain(&self, why: Why<'_>, parts: &Parts, now: SystemTime, record: &Record) {
+        let Why { stage, code, message, cause } = why;
         let query = Query::parse(parts.uri.query().unwrap_or("")).unwrap_or_default();
         let head = Head {
             method: parts.method.as_str(),
@@ -47,7 +57,15 @@ impl Gateway {
             query: &query,
             headers: &parts.headers,
         };
-        let presented = presented(head).ok();
+        let claim = claimed(head).ok();
+        let tried = claim.as_ref().map(|claim| match claim {
+            Claim::Signature(presented) => presented.place.way(),
+            Claim::Bearer(_) => WayIn::Jwt,
+        });
+        let presented = match &claim {
+            Some(Claim::Signature(presented)) => Some(presented),
+            Some(Claim::Bearer(_)) | None => None,
+        };
         let way = record.caller.as_ref().map(|caller| caller.way);
         let refusal = Refusal {
             request_id: record.id.to_string(),
@@ -58,11 +76,11 @@ impl Gateway {
             operation: record.operation.map(Operation::name),
             bucket: record.bucket.as_ref().map(ToString::to_string),
             key: record.key.as_ref().map(|key| key.as_str().to_owned()),
-            auth: way.or(presented.as_ref().map(|presented| presented.way)).map(|way| way.label()),
+            auth: way.or(tried).map(WayIn::label),
             user: record.caller.as_ref().map(|caller| caller.user.to_string()),
-            code: error.code.as_str(),
-            message: error.message().to_owned(),
-            cause: error.cause().map(ToString::to_string),
+            code,
+            message: message.to_owned(),
+            cause,
             rule: (stage == Stage::Authorisation).then(|| self.rule(record)),
             signature: presented.map(|presented| Signature::new(presented.explain(head), now)),
         };
@@ -112,18 +130,27 @@ fn described(bucket: &config::Bucket, user: Option<&UserId>) -> String {
     format!("{scope}, access = \"{access}\"")
 }
 
+/// Callers with a bearer token are told of their limits in JSON, on every surface.
+fn is_quota(error: &Error) -> bool {
+    error.details().iter().any(|(element, _)| *element == Error::QUOTA)
+}
+
 /// Load and faults say nothing of the caller.
 fn is_refusal(error: &Error) -> bool {
     error.code.blame() == Blame::Client && error.code != Code::SlowDown
 }
 
-fn s3_error(error: &Error, parts: &Parts, request_id: RequestId) -> Answer {
+fn s3_error(error: &Error, parts: &Parts, record: &Record) -> Answer {
     // A HEAD has no body to say the code in.
     let mut answer = if parts.method == Method::HEAD {
         Answer::empty(error.status())
             .header("x-amz-error-code", HeaderValue::from_static(error.code.as_str()))
+    } else if is_quota(error) && record.caller.as_ref().is_some_and(Caller::is_bearer) {
+        let json = HeaderValue::from_static("application/json");
+        Answer::document(error.status(), error.to_json()).header(header::CONTENT_TYPE, json)
     } else {
-        Answer::document(error.status(), xml::write_error(error, parts.uri.path(), request_id.as_str()))
+        let document = xml::write_error(error, parts.uri.path(), record.id.as_str());
+        Answer::document(error.status(), document)
     };
     if let Some(seconds) = error.retry_after_secs() {
         answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -12,8 +12,7 @@ use crate::s3::query::Query;
 use crate::s3::uri;
 use crate::sigv4::canonical::{self, Canonical, Form, string_to_sign};
 use crate::sigv4::scope::Credential;
-use crate::sigv4::verify::{Head, Presented};
-use crate::types::WayIn;
+use crate::sigv4::verify::{Head, Place, Presented};
 
 /// Stands in the place of a value that is not shown.
 pub const MASK: &str = "(masked)";
@@ -54,7 +53,7 @@ impl<'a> Presented<'a> {
             method: head.method,
             raw_path: head.raw_path,
             query: head.query,
-            presigned: self.way == WayIn::SigV4Presigned,
+            presigned: self.place == Place::Query,
             headers: head.headers,
             signed_headers: self.signed_headers,
             payload_hash: self.signed_hash(head, claimed),

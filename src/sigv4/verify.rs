@@ -1,14 +1,16 @@
-//! Inbound checks. In: a request head as it came, what time it is, the rules. Out: first `Presented`, the one
-//! way in that the head uses, well-formed and in scope; then, given the signing key of the presented access
-//! key, a `VerifiedPayload`, which nothing else can make. Every failure is an error; nothing falls through.
+//! Inbound checks. In: a request head as it came, what time it is, the rules. Out: first the `Claim`, the one
+//! way in that the head uses; a signature is well-formed and in scope. Then, given the signing key of the presented
+//! access key, or once a bearer's token was found true, a `VerifiedPayload`, which nothing else can make. Every
+//! failure is an error; nothing falls through.
 //!
 //! Follows <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html> and
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use subtle::ConstantTimeEq;
 
 use crate::error::{Code, Error, Result};
@@ -21,6 +23,7 @@ use crate::types::WayIn;
 
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
+const SECURITY_TOKEN: &str = "x-amz-security-token";
 /// A presigned URL lives at most seven days.
 const MAX_EXPIRES: u64 = 7 * 24 * 60 * 60;
 
@@ -40,10 +43,45 @@ pub struct Rules<'a> {
     pub now: SystemTime,
 }
 
+/// What a caller shows to be let in.
+#[derive(Debug)]
+pub enum Claim<'a> {
+    Signature(Presented<'a>),
+    Bearer(Bearer<'a>),
+}
+
+impl<'a> Claim<'a> {
+    /// What names the caller, if it is true: the same whenever they come.
+    pub fn name(&self) -> &'a str {
+        match self {
+            Self::Signature(presented) => presented.credential.access_key_id,
+            Self::Bearer(bearer) => bearer.token,
+        }
+    }
+}
+
+/// Where a signature stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    Header,
+    /// Of a presigned URL.
+    Query,
+}
+
+impl Place {
+    /// The way in of whoever signs there with a lasting key.
+    pub fn way(self) -> WayIn {
+        match self {
+            Self::Header => WayIn::SigV4Header,
+            Self::Query => WayIn::SigV4Presigned,
+        }
+    }
+}
+
 /// A signature as presented: well-formed, not yet verified.
 #[derive(Debug)]
 pub struct Presented<'a> {
-    pub way: WayIn,
+    pub place: Place,
     pub credential: Credential<'a>,
     pub(super) signed_headers: &'a str,
     signature: &'a str,
@@ -51,6 +89,19 @@ pub struct Presented<'a> {
     pub(super) time: SystemTime,
     /// Only for presigned URLs.
     expires: Option<Duration>,
+    /// Which temporary keys come with.
+    pub session_token: Option<&'a str>,
+}
+
+/// A token as presented: any text.
+pub struct Bearer<'a> {
+    token: &'a str,
+}
+
+impl fmt::Debug for Bearer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearer(…)")
+    }
 }
 
 /// The payload mode of a request whose signature was verified.
@@ -62,24 +113,51 @@ impl VerifiedPayload {
     }
 }
 
-/// Finds the one way in that a request uses. A request without any is `AccessDenied`: nothing is public.
+/// The signature of a request that cannot come with anything else.
 pub fn presented(head: Head<'_>) -> Result<Presented<'_>> {
+    match claimed(head)? {
+        Claim::Signature(presented) => Ok(presented),
+        Claim::Bearer(_) => Err(Code::InvalidToken.into()),
+    }
+}
+
+/// Finds the one way in that a request uses. A request without any is `AccessDenied`: nothing is public.
+pub fn claimed(head: Head<'_>) -> Result<Claim<'_>> {
     let mut authorizations = head.headers.get_all(header::AUTHORIZATION).iter();
     let authorization = authorizations.next();
     let query_v4 = head.query.has("X-Amz-Algorithm") || head.query.has("X-Amz-Signature");
     let query_v2 = head.query.has("AWSAccessKeyId") && head.query.has("Signature");
     if authorizations.next().is_some() || (authorization.is_some() && (query_v4 || query_v2)) {
-        return Err(Error::new(Code::InvalidArgument).say(
-            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string \
-             parameter or the Authorization header should be specified",
-        ));
+        return Err(more_than_one_way());
     }
     match authorization {
-        Some(value) => from_header(head, value.to_str().map_err(|_| unsupported_authorization())?),
-        None if query_v4 => from_query(head),
+        Some(value) => {
+            let value = value.to_str().map_err(|_| unsupported_authorization())?.trim();
+            let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+            if scheme.eq_ignore_ascii_case("Bearer") {
+                return bearer(head, rest.trim()).map(Claim::Bearer);
+            }
+            from_header(head, scheme, rest).map(Claim::Signature)
+        }
+        None if query_v4 => from_query(head).map(Claim::Signature),
         None if query_v2 => Err(unsupported_mechanism()),
         None => Err(Code::AccessDenied.into()),
     }
+}
+
+fn more_than_one_way() -> Error {
+    Error::new(Code::InvalidArgument).say(
+        "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string \
+         parameter or the Authorization header should be specified",
+    )
+}
+
+/// A session token belongs to a signature.
+fn bearer<'a>(head: Head<'a>, token: &'a str) -> Result<Bearer<'a>> {
+    if head.headers.contains_key(SECURITY_TOKEN) || head.query.has("X-Amz-Security-Token") {
+        return Err(more_than_one_way());
+    }
+    Ok(Bearer { token })
 }
 
 fn unsupported_mechanism() -> Error {
@@ -91,14 +169,12 @@ fn unsupported_authorization() -> Error {
     Error::new(Code::InvalidArgument).say("Unsupported Authorization Type")
 }
 
-fn from_header<'a>(head: Head<'a>, value: &'a str) -> Result<Presented<'a>> {
+fn from_header<'a>(head: Head<'a>, algorithm: &str, fields: &'a str) -> Result<Presented<'a>> {
     let malformed = || Error::new(Code::AuthorizationHeaderMalformed);
-    let (algorithm, fields) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
     match algorithm {
         ALGORITHM => {}
         "" => return Err(Code::AccessDenied.into()),
         "AWS" | "AWS4-ECDSA-P256-SHA256" => return Err(unsupported_mechanism()),
-        _ if algorithm.eq_ignore_ascii_case("Bearer") => return Err(Code::InvalidToken.into()),
         _ => return Err(unsupported_authorization()),
     }
     let (mut credential, mut signed_headers, mut signature) = (None, None, None);
@@ -124,14 +200,33 @@ fn from_header<'a>(head: Head<'a>, value: &'a str) -> Result<Presented<'a>> {
     })?;
     let (amz_date, time) = header_time(head.headers)?;
     Ok(Presented {
-        way: WayIn::SigV4Header,
+        place: Place::Header,
         credential,
         signed_headers: signed_headers.filter(|s| !s.is_empty()).ok_or_else(|| missing("SignedHeaders"))?,
         signature: signature.ok_or_else(|| missing("Signature"))?,
         amz_date,
         time,
         expires: None,
+        session_token: session_token(head, Place::Header)?,
     })
+}
+
+/// The one session token, which stands where the signature stands, and is covered by it there.
+fn session_token(head: Head<'_>, place: Place) -> Result<Option<&str>> {
+    let mut in_header = head.headers.get_all(SECURITY_TOKEN).iter().map(|value| value.to_str().ok());
+    let in_query = head.query.iter().filter(|(name, _)| name.eq_ignore_ascii_case(SECURITY_TOKEN));
+    let mut in_query = in_query.map(|(_, value)| Some(value));
+    let (token, more, elsewhere) = match place {
+        Place::Header => (in_header.next(), in_header.next(), in_query.next()),
+        Place::Query => (in_query.next(), in_query.next(), in_header.next()),
+    };
+    match (token, more, elsewhere) {
+        (None, None, None) => Ok(None),
+        (Some(Some(token)), None, None) => Ok(Some(token)),
+        (Some(_) | None, _, _) => Err(Error::new(Code::InvalidToken)
+            .with_status(StatusCode::FORBIDDEN)
+            .because("a session token that is none, or more than one, or not where the signature is")),
+    }
 }
 
 /// `x-amz-date`, or else `Date` in HTTP's form.
@@ -184,13 +279,14 @@ fn from_query(head: Head<'_>) -> Result<Presented<'_>> {
              604800 seconds")
     })?;
     Ok(Presented {
-        way: WayIn::SigV4Presigned,
+        place: Place::Query,
         credential,
         signed_headers: get("X-Amz-SignedHeaders")?,
         signature: get("X-Amz-Signature")?,
         amz_date: amz_date.into(),
         time,
         expires: Some(Duration::from_secs(expires)),
+        session_token: session_token(head, Place::Query)?,
     })
 }
 
@@ -219,16 +315,16 @@ impl Presented<'_> {
     }
 
     fn malformed(&self) -> Code {
-        match self.way {
-            WayIn::SigV4Header => Code::AuthorizationHeaderMalformed,
-            WayIn::SigV4Presigned => Code::AuthorizationQueryParametersError,
+        match self.place {
+            Place::Header => Code::AuthorizationHeaderMalformed,
+            Place::Query => Code::AuthorizationQueryParametersError,
         }
     }
 
     fn check_scope(&self, rules: &Rules<'_>) -> Result<()> {
-        let place = match self.way {
-            WayIn::SigV4Header => "The authorization header is malformed",
-            WayIn::SigV4Presigned => "Error parsing the X-Amz-Credential parameter",
+        let place = match self.place {
+            Place::Header => "The authorization header is malformed",
+            Place::Query => "Error parsing the X-Amz-Credential parameter",
         };
         let bad = |what: String| Err(Error::new(self.malformed()).say(format!("{place}; {what}")));
         let Credential { date, region, service, terminal, .. } = self.credential;
@@ -298,24 +394,19 @@ impl Presented<'_> {
     /// What the request says its body is: in a header, or in the query of a presigned URL. A hash that the URL was
     /// made with cannot be taken back by a header that nobody signed.
     pub(super) fn claimed_hash<'h>(&self, head: Head<'h>) -> Result<&'h str> {
-        let mut values = head.headers.get_all("x-amz-content-sha256").iter();
-        let header = match (values.next(), values.next()) {
-            (Some(value), None) => Some(value.to_str().map_err(|_| invalid_hash())?),
-            (Some(_), Some(_)) => return Err(invalid_hash()),
-            (None, _) => None,
-        };
+        let header = hash_header(head.headers)?;
         let mut pinned =
             head.query.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-amz-content-sha256"));
-        let pinned = match (self.way, pinned.next(), pinned.next()) {
-            (WayIn::SigV4Header, _, _) | (WayIn::SigV4Presigned, None, _) => None,
-            (WayIn::SigV4Presigned, Some((_, value)), None) => Some(value),
-            (WayIn::SigV4Presigned, Some(_), Some(_)) => return Err(invalid_hash()),
+        let pinned = match (self.place, pinned.next(), pinned.next()) {
+            (Place::Header, _, _) | (Place::Query, None, _) => None,
+            (Place::Query, Some((_, value)), None) => Some(value),
+            (Place::Query, Some(_), Some(_)) => return Err(invalid_hash()),
         };
-        match (header, pinned, self.way) {
+        match (header, pinned, self.place) {
             (Some(header), Some(pinned), _) if header != pinned => Err(invalid_hash()),
             (Some(claimed), _, _) | (None, Some(claimed), _) => Ok(claimed),
-            (None, None, WayIn::SigV4Presigned) => Ok(UNSIGNED_PAYLOAD),
-            (None, None, WayIn::SigV4Header) => Err(Error::new(Code::InvalidRequest)
+            (None, None, Place::Query) => Ok(UNSIGNED_PAYLOAD),
+            (None, None, Place::Header) => Err(Error::new(Code::InvalidRequest)
                 .say("Missing required header for this request: x-amz-content-sha256")),
         }
     }
@@ -323,12 +414,10 @@ impl Presented<'_> {
     /// What stands for the body in the canonical request. A presigned URL was made before there was a header
     /// to claim anything, unless it signs that header.
     pub(super) fn signed_hash<'h>(&self, head: Head<'h>, claimed: &'h str) -> &'h str {
-        match self.way {
-            WayIn::SigV4Header => claimed,
-            WayIn::SigV4Presigned if self.signed_headers.split(';').any(|h| h == "x-amz-content-sha256") => {
-                claimed
-            }
-            WayIn::SigV4Presigned => head.query.get("X-Amz-Content-Sha256").unwrap_or(UNSIGNED_PAYLOAD),
+        match self.place {
+            Place::Header => claimed,
+            Place::Query if self.signed_headers.split(';').any(|h| h == "x-amz-content-sha256") => claimed,
+            Place::Query => head.query.get("X-Amz-Content-Sha256").unwrap_or(UNSIGNED_PAYLOAD),
         }
     }
 
@@ -342,7 +431,7 @@ impl Presented<'_> {
             method: head.method,
             raw_path: head.raw_path,
             query: head.query,
-            presigned: self.way == WayIn::SigV4Presigned,
+            presigned: self.place == Place::Query,
             headers: head.headers,
             signed_headers: self.signed_headers,
             payload_hash,
@@ -377,17 +466,47 @@ impl Presented<'_> {
 
     fn payload(&self, claimed: &str, signing_key: &[u8; 32]) -> Result<Payload> {
         let signer = || ChunkSigner::new(*signing_key, &self.amz_date, self.credential.scope, self.signature);
-        match claimed {
-            UNSIGNED_PAYLOAD => Ok(Payload::Unsigned),
-            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => {
-                Ok(Payload::SignedChunks { signer: signer(), trailer: false })
-            }
-            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => {
-                Ok(Payload::SignedChunks { signer: signer(), trailer: true })
-            }
-            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Ok(Payload::UnsignedChunks),
-            _ => parse_sha256(claimed).map(Payload::Sha256).ok_or_else(invalid_hash),
+        payload(claimed, || Ok(signer()))
+    }
+}
+
+impl<'a> Bearer<'a> {
+    pub fn token(&self) -> &'a str {
+        self.token
+    }
+
+    /// For `auth` alone, once it has found the token true: what the head says of the body. It need not say anything.
+    pub fn vouched_payload(&self, head: Head<'_>) -> Result<VerifiedPayload> {
+        let nobody_signs = || {
+            Error::new(Code::InvalidRequest)
+                .say("A bearer token signs no chunks: send STREAMING-UNSIGNED-PAYLOAD-TRAILER instead.")
+        };
+        let claimed = hash_header(head.headers)?.unwrap_or(UNSIGNED_PAYLOAD);
+        payload(claimed, || Err(nobody_signs())).map(VerifiedPayload)
+    }
+}
+
+/// The body that a head claims; `signer` is for bodies that come in signed chunks.
+fn payload(claimed: &str, signer: impl Fn() -> Result<ChunkSigner>) -> Result<Payload> {
+    match claimed {
+        UNSIGNED_PAYLOAD => Ok(Payload::Unsigned),
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => {
+            Ok(Payload::SignedChunks { signer: signer()?, trailer: false })
         }
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => {
+            Ok(Payload::SignedChunks { signer: signer()?, trailer: true })
+        }
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Ok(Payload::UnsignedChunks),
+        _ => parse_sha256(claimed).map(Payload::Sha256).ok_or_else(invalid_hash),
+    }
+}
+
+fn hash_header(headers: &HeaderMap) -> Result<Option<&str>> {
+    let mut values = headers.get_all("x-amz-content-sha256").iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| invalid_hash()),
+        (Some(_), Some(_)) => Err(invalid_hash()),
+        (None, _) => Ok(None),
     }
 }
 

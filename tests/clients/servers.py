@@ -1,11 +1,14 @@
 """The servers of the suite: the gateway as `dev` and as `serve`, and the S3 services that stand behind `serve`."""
 
 import base64
+import hashlib
+import hmac
 import json
 import os
 import secrets
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -20,6 +23,8 @@ REAL_BUCKET = "real-bucket"
 UPSTREAM_KEYS = ("gateway-upstream-key", "gateway-upstream-secret-0123456789")
 CLIENT_BUCKETS = ("datasets", "models", "logs")
 USERS = ("alice", "bob")
+ISSUER, AUDIENCE = "https://login.example.test/", "bucketwarden"
+TOKEN_SECRET = "a-secret-of-the-suite-that-signs-its-tokens"
 
 UNLIMITED = {
     name: "unlimited"
@@ -38,6 +43,10 @@ def program(name):
 
 def gateway_binary():
     return os.environ["BUCKETWARDEN_BIN"]
+
+
+# The shortest that there are: botocore then renews its keys for every request.
+SHORT_SESSIONS = {"BUCKETWARDEN_AUTH__STS__DEFAULT_DURATION": "15m"}
 
 
 @dataclass
@@ -177,7 +186,8 @@ def dev(folder):
     def start():
         listen, admin = (f"127.0.0.1:{port}" for port in free_ports(2))
         command = [gateway_binary(), "dev", "--listen", listen, "--admin-listen", admin, "--data", data]
-        return Server("dev", command, lambda: status_of(f"http://{admin}/readyz") == 200, folder)
+        ready = lambda: status_of(f"http://{admin}/readyz") == 200
+        return Server("dev", command, ready, folder, own_environment(folder, **SHORT_SESSIONS))
 
     server = started(start)
     values = shell_variables(data / "dev.env", folder)
@@ -186,7 +196,10 @@ def dev(folder):
         "alice": (values["AWS_ACCESS_KEY_ID"], values["AWS_SECRET_ACCESS_KEY"]),
         "bob": (values["BOB_ACCESS_KEY_ID"], values["BOB_SECRET_ACCESS_KEY"]),
     }
-    users = {name: User(name, *pair, endpoint, region, _own_buckets()) for name, pair in keys.items()}
+    users = {
+        name: User(name, *pair, endpoint, region, _own_buckets(), token=values[f"{name.upper()}_TOKEN"])
+        for name, pair in keys.items()
+    }
     admin = values["BUCKETWARDEN_ADMIN_URL"]
     _lift_limits(admin, values["BUCKETWARDEN_ADMIN_TOKEN"])
     return Target("dev", "dev", False, users, [server], admin=admin)
@@ -214,6 +227,7 @@ def serve(kind, folder, tls=False, service=None):
             [gateway_binary(), "serve", "--config", config],
             lambda: status_of(f"http://{admin}/readyz") == 200,
             folder,
+            own_environment(folder, **SHORT_SESSIONS),
         )
         return gateway, f"{'https' if tls else 'http'}://{listen}", f"http://{admin}"
 
@@ -224,10 +238,20 @@ def serve(kind, folder, tls=False, service=None):
             server.stop()
         raise
     users = {
-        name: User(name, *pair, endpoint, REGION, _own_buckets(), authority) for name, pair in keys.items()
+        name: User(name, *pair, endpoint, REGION, _own_buckets(), authority, token(name))
+        for name, pair in keys.items()
     }
     name = f"{kind}-tls" if tls else kind
     return Target(name, kind, False, users, [gateway, *servers], upstream=service, admin=admin)
+
+
+def token(user):
+    """A JWT that the gateways of the suite take for this user's."""
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": user, "iat": now, "exp": now + 24 * 60 * 60}
+    encode = lambda raw: base64.urlsafe_b64encode(raw).rstrip(b"=")
+    message = b".".join(encode(json.dumps(part).encode()) for part in ({"alg": "HS256"}, claims))
+    return (message + b"." + encode(hmac.digest(TOKEN_SECRET.encode(), message, hashlib.sha256))).decode()
 
 
 def shell_variables(path, home):
@@ -275,6 +299,11 @@ secret_access_key = "{UPSTREAM_KEYS[1]}"
 
 [auth]
 master_key = "{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+[[auth.jwt]]
+issuer = "{ISSUER}"
+audience = "{AUDIENCE}"
+hs256_secret = "{TOKEN_SECRET}"
 
 [[buckets]]
 name = "datasets"

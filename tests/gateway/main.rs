@@ -12,6 +12,7 @@
     reason = "a test that cannot go on says so by failing"
 )]
 
+mod access_keys;
 mod auth_header;
 mod chunked;
 mod copy;
@@ -21,6 +22,7 @@ mod explain;
 mod framing;
 mod harness;
 mod jobs;
+mod jwt;
 mod keys;
 mod leaving;
 mod listing;
@@ -30,6 +32,7 @@ mod objects_api;
 mod origin_self_test;
 mod payload_modes;
 mod platform_view;
+mod presign_api;
 mod presigned;
 mod processes;
 mod quota;
@@ -38,6 +41,7 @@ mod recursive_delete;
 #[allow(dead_code, reason = "a cluster and a faulty link are for the contract of the stores")]
 mod redis_server;
 mod streaming;
+mod sts;
 mod upstream_faults;
 mod upstream_pace;
 mod windows;

@@ -205,10 +205,10 @@ fn what_asks_for_a_default_is_warned_of_too() {
     let given = toml(
         "[server]\nproxy_protocol = false\n[auth]\nmaster_key_file = \"\"\n[auth.sts]\nenabled = true\n[tiers.default]\nburst = 200\n[quota]\n[state]\nurl = \"redb:./state.redb\"\n[metrics]\nper_user_top = 0\n[[buckets]]\nname = \"whole\"\nview = \"platform\"\n",
     );
-    let expected = ["server.proxy_protocol", "[auth.sts]", "auth.master_key"];
+    let expected = ["server.proxy_protocol", "auth.master_key"];
     assert_eq!(warned_of(&given.unwrap()), expected);
-    let from_env = load(Some(UPSTREAM), None, &[("BUCKETWARDEN_AUTH__STS__ENABLED", "true")]).unwrap();
-    assert_eq!(warned_of(&from_env), ["[auth.sts]", "auth.master_key"]);
+    let from_env = load(Some(UPSTREAM), None, &[("BUCKETWARDEN_SERVER__PROXY_PROTOCOL", "false")]).unwrap();
+    assert_eq!(warned_of(&from_env), ["server.proxy_protocol", "auth.master_key"]);
     let file = format!("{UPSTREAM}[admin]\ntoken = \"\"\ntoken_file = \"secret\"\n");
     let in_a_file = load(Some(&file), None, &[("BUCKETWARDEN_ADMIN__TOKEN", TOKEN)]).unwrap();
     assert_eq!(warned_of(&in_a_file), ["auth.master_key"]);

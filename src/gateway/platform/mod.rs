@@ -17,6 +17,7 @@ use super::answer::Answer;
 use super::settle::Record;
 use super::{Access, Gateway, Peer};
 use crate::admit::tiers::Standing;
+use crate::auth::session::Origin;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
 use crate::body::unread::Unread;
@@ -71,6 +72,8 @@ impl<'p> Call<'p> {
 pub(super) struct Visit<'a> {
     pub parts: &'a Parts,
     pub standing: Arc<Standing>,
+    /// What a session of the caller's stems from.
+    pub origin: Origin,
     pub peer: Peer,
     pub now: SystemTime,
 }
@@ -100,7 +103,7 @@ impl Gateway {
     }
 
     /// A small document, whole and verified.
-    async fn read_body(
+    pub(in crate::gateway) async fn read_body(
         &self,
         visit: &Visit<'_>,
         payload: VerifiedPayload,

@@ -42,6 +42,8 @@ pub struct Settings<'a> {
     /// Of the tier that everyone is in; by default as shipped, but without end to uploads and requests.
     pub limits: Option<&'a str>,
     pub quota: &'a str,
+    /// Issuers of tokens, temporary keys.
+    pub auth: &'a str,
     /// More `[[buckets]]`.
     pub buckets: &'a str,
     /// Where the state lies, if not in a file of the world's own. Nobody is counted then.
@@ -50,6 +52,8 @@ pub struct Settings<'a> {
     pub upstream_at: Option<SocketAddr>,
     /// Whether it is said to speak TLS.
     pub upstream_tls: bool,
+    /// The URL of a store that worlds share; by default each has a file of its own.
+    pub state: Option<&'a str>,
 }
 
 impl World {
@@ -176,6 +180,17 @@ impl World {
     pub fn as_admin(&self, request: Request) -> Response {
         let request = request.header("host", "localhost").header("connection", "close");
         Client::connect(self.admin).send(&request.header("authorization", format!("Bearer {ADMIN_TOKEN}")))
+    }
+
+    /// An operator's call to the admin API: the status, and the document or nothing.
+    pub fn operate(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let request = Request::new(method, path)
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {ADMIN_TOKEN}"))
+            .header("connection", "close")
+            .body(body);
+        let answer = Client::connect(self.admin).send(&request);
+        (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
     }
 
     /// One exchange on a connection of its own.
@@ -431,12 +446,13 @@ async fn count_nothing(ledger: &Ledger, user: &UserId) {
 }
 
 fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
-    let Settings { server, upstream: more, limits, quota, buckets, .. } = settings;
+    let Settings { server, upstream: more, limits, quota, auth, buckets, .. } = settings;
     let state = settings.state.unwrap_or("redb:./state.redb");
     let limits = limits.unwrap_or(
         "uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"\n\
          requests_per_second = \"unlimited\"\nmax_concurrent_requests = \"unlimited\"",
     );
+    let state = settings.state.unwrap_or("redb:./state.redb");
     let scheme = if settings.upstream_tls { "https" } else { "http" };
     let users: String = USERS
         .iter()
@@ -470,6 +486,7 @@ secret_access_key = "{GATEWAY_SECRET}"
 {more}
 [auth]
 master_key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+{auth}
 [[buckets]]
 name = "datasets"
 prefix = "datasets/{{user_id}}/"
