@@ -4,6 +4,7 @@
 mod admin;
 mod check;
 mod dev;
+mod explain;
 mod healthcheck;
 mod job;
 mod key;
@@ -57,6 +58,8 @@ enum Command {
     Job(job::Command),
     /// Usage and limits.
     Quota(quota::Arguments),
+    /// Why a request was refused, by the id that its answer carried.
+    Explain(explain::Arguments),
     /// Recounts storage from the bucket itself.
     Reconcile(reconcile::Arguments),
     /// Exits with 0 when the local gateway is ready.
@@ -99,6 +102,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Key(command) => key::run(&command),
         Command::Job(command) => job::run(&command),
         Command::Quota(arguments) => quota::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Reconcile(arguments) => reconcile::run(&arguments),
         Command::Healthcheck { admin_url } => healthcheck::run(admin_url),
         Command::Version => {

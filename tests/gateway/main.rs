@@ -32,6 +32,7 @@ mod objects_api;
 mod origin_self_test;
 mod payload_modes;
 mod platform_view;
+mod presign_api;
 mod presigned;
 mod processes;
 mod quota;
