@@ -52,8 +52,6 @@ pub struct Settings<'a> {
     pub upstream_at: Option<SocketAddr>,
     /// Whether it is said to speak TLS.
     pub upstream_tls: bool,
-    /// The URL of a store that worlds share; by default each has a file of its own.
-    pub state: Option<&'a str>,
 }
 
 impl World {
@@ -452,7 +450,6 @@ fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
         "uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"\n\
          requests_per_second = \"unlimited\"\nmax_concurrent_requests = \"unlimited\"",
     );
-    let state = settings.state.unwrap_or("redb:./state.redb");
     let scheme = if settings.upstream_tls { "https" } else { "http" };
     let users: String = USERS
         .iter()
