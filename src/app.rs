@@ -139,6 +139,14 @@ impl Bound {
         })
     }
 
+    pub fn store(&self) -> &Store {
+        &self.back_door.store
+    }
+
+    pub fn keyring(&self) -> &Keyring {
+        &self.back_door.keyring
+    }
+
     pub fn s3_addr(&self) -> anyhow::Result<SocketAddr> {
         Ok(self.s3.local_addr()?)
     }

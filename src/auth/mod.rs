@@ -20,7 +20,7 @@ use crate::account::Millis;
 use crate::config::{self, Config};
 use crate::error::{Code, Error, Result};
 use crate::sigv4::verify::{Bearer, Claim, Head, Place, Presented, Rules, VerifiedPayload};
-use crate::types::{AccessKeyId, Caller, Role, WayIn};
+use crate::types::{AccessKeyId, Caller, JobId, Role, WayIn};
 use credentials::{Credential, Directory};
 use jwt::{Identity, Issuers, Refusal};
 pub use keyring::{Keyring, NewKey, NoKey};
@@ -202,6 +202,20 @@ impl Authenticator {
             jobs: identity.jobs.clone(),
             expires,
         })
+    }
+
+    /// Keys for one presigned URL of a caller's, which ends with what the caller had shown.
+    pub fn presign(
+        &self,
+        caller: &Caller,
+        generation: Millis,
+        origin: Origin,
+        jobs: Arc<[JobId]>,
+        expires: SystemTime,
+    ) -> Result<session::Session> {
+        let user = caller.user.clone();
+        let purpose = Purpose::Presign;
+        self.sessions.mint(&session::Claims { user, generation, purpose, origin, jobs, expires })
     }
 
     fn signing_key(&self, presented: &Presented<'_>, credential: &Credential) -> Arc<Zeroizing<[u8; 32]>> {

@@ -34,7 +34,6 @@ use crate::access::{self, About, Grant, Jobs};
 use crate::admit::Admit;
 use crate::admit::quota::millis;
 use crate::admit::tiers::{Standing, Tiers};
-use crate::auth::session::Sessions;
 use crate::auth::{Admitted, Authenticator, Life, Proof};
 use crate::body::download::Download;
 use crate::body::plan::UploadPlan;
@@ -66,8 +65,6 @@ pub type ResponseBody = Download<Stream, Record>;
 
 pub struct Gateway {
     authenticator: Authenticator,
-    /// For presigned URLs.
-    sessions: Sessions,
     buckets: HashMap<BucketName, access::Bucket>,
     /// In the order of the configuration, as `ListBuckets` shows them.
     bucket_names: Vec<BucketName>,
@@ -151,7 +148,6 @@ impl Gateway {
             .then(|| UriScheme { scheme: config.uri.scheme.clone(), bucket: config.uri.bucket.clone() });
         Self {
             authenticator,
-            sessions: Sessions::new(config.shared_secret()),
             bucket_names: config.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
             buckets: access::Bucket::all(&config.buckets).into_iter().collect(),
             upstream,

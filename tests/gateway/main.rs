@@ -12,6 +12,7 @@
     reason = "a test that cannot go on says so by failing"
 )]
 
+mod access_keys;
 mod auth_header;
 mod chunked;
 mod copy;
@@ -31,6 +32,7 @@ mod objects_api;
 mod origin_self_test;
 mod payload_modes;
 mod platform_view;
+mod presign_api;
 mod presigned;
 mod processes;
 mod quota;

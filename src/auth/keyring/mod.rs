@@ -100,9 +100,11 @@ impl Keyring {
         self.known.forget_user(user);
     }
 
-    /// A key that works, with its secret: what `bucketwarden dev` prints of its users.
-    pub async fn any(&self, user: &UserId) -> store::Result<Option<(AccessKeyId, Secret)>> {
-        for key in self.list(user).await? {
+    /// The oldest key that works, with its secret: what `bucketwarden dev` prints of its users.
+    pub async fn oldest(&self, user: &UserId) -> store::Result<Option<(AccessKeyId, Secret)>> {
+        let mut keys = self.list(user).await?;
+        keys.sort_by_key(|key| key.record.created_at);
+        for key in keys {
             if let Some(credential) = self.find(key.id.as_str()).await? {
                 return Ok(Some((key.id, credential.secret.clone())));
             }

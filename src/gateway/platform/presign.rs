@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::Visit;
-use crate::auth::session::{Claims, Origin, Purpose};
+use crate::auth::session::Origin;
 use crate::error::{Code, Error, Result};
 use crate::gateway::answer::Answer;
 use crate::gateway::settle::Record;
@@ -19,7 +19,7 @@ use crate::s3::query::Query;
 use crate::s3::uri;
 use crate::sigv4::presign::Presign;
 use crate::sigv4::scope::format_iso;
-use crate::types::{BucketName, Caller, WayIn};
+use crate::types::{BucketName, Caller, JobId, WayIn};
 
 const USUAL: u64 = 24 * 60 * 60;
 /// What a signature in a query may live at most.
@@ -94,15 +94,10 @@ impl Gateway {
     ) -> Result<String> {
         let key = ask.key().as_str();
         // One that the URL does not need would only make it long.
-        let needed = |job: &&crate::types::JobId| key.split('/').any(|segment| segment == job.as_str());
-        let session = self.sessions.mint(&Claims {
-            user: ask.caller.user.clone(),
-            generation: ask.standing.generation,
-            purpose: Purpose::Presign,
-            origin,
-            jobs: ask.caller.jobs.iter().filter(needed).cloned().collect(),
-            expires: signed_at + expires_in,
-        })?;
+        let needed = |job: &&JobId| key.split('/').any(|segment| segment == job.as_str());
+        let jobs = ask.caller.jobs.iter().filter(needed).cloned().collect();
+        let (generation, expires) = (ask.standing.generation, signed_at + expires_in);
+        let session = self.authenticator.presign(ask.caller, generation, origin, jobs, expires)?;
         let (scheme, host) = self.public_host(ask);
         let raw_path = format!("/{}/{}", ask.bucket(), uri::encode_path(key));
         let query = Presign {

@@ -103,6 +103,11 @@ impl Gateway {
             for (key, size) in page.entries {
                 // A listing that named what is not the caller's was refused already; this fails closed all the same.
                 let own = ask.grant.scope().unmap(&key).ok_or(Code::BadGateway)?.to_owned();
+                if client_key(own.clone()).is_err() {
+                    // Written past the gateway, under a name that nobody can say here.
+                    tally.failed += 1;
+                    continue;
+                }
                 let object = DeleteObject { key: own, version_id: None, conditions: Vec::new() };
                 objects.push((UpstreamTarget { key: keymap::listed(key) }, object));
                 sizes.push(size);

@@ -180,6 +180,17 @@ impl World {
         Client::connect(self.admin).send(&request.header("authorization", format!("Bearer {ADMIN_TOKEN}")))
     }
 
+    /// An operator's call to the admin API: the status, and the document or nothing.
+    pub fn operate(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let request = Request::new(method, path)
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {ADMIN_TOKEN}"))
+            .header("connection", "close")
+            .body(body);
+        let answer = Client::connect(self.admin).send(&request);
+        (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
+    }
+
     /// One exchange on a connection of its own.
     #[track_caller]
     pub fn call(&self, request: &Request) -> Response {
