@@ -104,10 +104,15 @@ fn variable(env: &[(String, String)], name: &str) -> String {
 }
 
 fn get(url: &str, path: &str) -> String {
+    get_with(url, path, "")
+}
+
+/// `headers` are whole lines.
+fn get_with(url: &str, path: &str, headers: &str) -> String {
     let address: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -178,6 +183,24 @@ fn dev_keeps_its_keys_and_holds_its_folder_alone() {
     assert_eq!(first.exit_code(), Some(0));
     let _again = Gateway::dev(folder.path());
     assert_eq!(keys(folder.path()), before);
+}
+
+#[test]
+fn dev_makes_tokens_for_its_users_at_every_start() {
+    let folder = TempDir::new().unwrap();
+    for _ in 0..2 {
+        let _gateway = Gateway::dev(folder.path());
+        let env = dev_env(folder.path());
+        let endpoint = variable(&env, "AWS_ENDPOINT_URL");
+        for (name, tier) in [("ALICE_TOKEN", "default"), ("BOB_TOKEN", "premium")] {
+            let token = variable(&env, name);
+            let answer = get_with(&endpoint, "/api/v1/quota", &format!("Authorization: Bearer {token}\r\n"));
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            assert!(answer.contains(&format!("\"tier\":\"{tier}\"")), "{answer}");
+            let wrong = format!("Authorization: Bearer {token}x\r\n");
+            assert!(get_with(&endpoint, "/api/v1/quota", &wrong).starts_with("HTTP/1.1 401"));
+        }
+    }
 }
 
 #[test]

@@ -40,6 +40,10 @@ impl Fault {
         Self { code, status, message: message.into(), retry_after: None }
     }
 
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     fn bad(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(code, StatusCode::BAD_REQUEST, message)
     }

@@ -2,6 +2,7 @@
 //! first start writes `gateway.toml` there, an ordinary configuration with fresh secrets; later starts read it. Its
 //! two users live in the state store (`users`). The store listens on a port of its own, so that the gateway signs and streams for real.
 
+mod tokens;
 mod users;
 
 use std::fmt::Write as _;
@@ -116,6 +117,7 @@ secret_access_key = "{upstream_secret}"
 [auth]
 master_key = "{master_key}"
 
+{issuer}
 [log]
 format = "text"
 "#,
@@ -123,6 +125,7 @@ format = "text"
         upstream_id = random_key_id()?,
         upstream_secret = random_secret()?,
         master_key = STANDARD.encode(random::<32>()?),
+        issuer = tokens::section(&random_secret()?),
     ))
 }
 
@@ -151,12 +154,18 @@ fn dev_env(config: &Config, users: &Users, s3: SocketAddr, admin: SocketAddr) ->
         let key = key.as_ref().map(|(id, secret)| [id.as_str().to_owned(), secret.expose().to_owned()]);
         key.map(|values| names.into_iter().zip(values)).into_iter().flatten()
     };
+    let now = crate::now();
+    let token_of = |name: &'static str, user: &str| -> anyhow::Result<Option<(&'static str, String)>> {
+        Ok(tokens::token(config, user, now)?.map(|token| (name, token)))
+    };
     let region = &config.upstream.region;
     let variables = [("AWS_ENDPOINT_URL", endpoint), ("AWS_REGION", region.clone())]
         .into_iter()
         .chain([("AWS_DEFAULT_REGION", region.clone())])
         .chain(key(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], &users.alice))
         .chain(key(["BOB_ACCESS_KEY_ID", "BOB_SECRET_ACCESS_KEY"], &users.bob))
+        .chain(token_of("ALICE_TOKEN", "alice")?)
+        .chain(token_of("BOB_TOKEN", "bob")?)
         .chain([
             ("BUCKETWARDEN_ADMIN_URL", format!("http://{admin}")),
             ("BUCKETWARDEN_ADMIN_TOKEN", token.to_owned()),

@@ -19,6 +19,15 @@ use crate::sigv4::scope::format_iso;
 use crate::sigv4::verify::{Claim, Head, claimed};
 use crate::types::{Caller, UserId, WayIn};
 
+/// What a room has against a request.
+pub(super) struct Why<'a> {
+    pub(super) stage: Stage,
+    pub(super) code: &'static str,
+    /// As the client is told.
+    pub(super) message: &'a str,
+    pub(super) cause: Option<String>,
+}
+
 impl Gateway {
     pub(super) fn refuse(
         &self,
@@ -28,7 +37,9 @@ impl Gateway {
         record: &mut Record,
     ) -> Answer {
         if let Some(stage) = record.stage.filter(|_| is_refusal(error)) {
-            self.explain(stage, error, parts, now, record);
+            let cause = error.cause().map(ToString::to_string);
+            let why = Why { stage, code: error.code.as_str(), message: error.message(), cause };
+            self.explain(why, parts, now, record);
         }
         let answer =
             if self.is_api(parts) { self.api_error(error, record) } else { s3_error(error, parts, record) };
@@ -36,7 +47,9 @@ impl Gateway {
         answer
     }
 
-    fn explain(&self, stage: Stage, error: &Error, parts: &Parts, now: SystemTime, record: &Record) {
+    /// Keeps what an operator may ask about, and tells the audit log.
+    pub(super) fn explain(&self, why: Why<'_>, parts: &Parts, now: SystemTime, record: &Record) {
+        let Why { stage, code, message, cause } = why;
         let query = Query::parse(parts.uri.query().unwrap_or("")).unwrap_or_default();
         let head = Head {
             method: parts.method.as_str(),
@@ -65,9 +78,9 @@ impl Gateway {
             key: record.key.as_ref().map(|key| key.as_str().to_owned()),
             auth: way.or(tried).map(WayIn::label),
             user: record.caller.as_ref().map(|caller| caller.user.to_string()),
-            code: error.code.as_str(),
-            message: error.message().to_owned(),
-            cause: error.cause().map(ToString::to_string),
+            code,
+            message: message.to_owned(),
+            cause,
             rule: (stage == Stage::Authorisation).then(|| self.rule(record)),
             signature: presented.map(|presented| Signature::new(presented.explain(head), now)),
         };

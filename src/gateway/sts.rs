@@ -8,8 +8,10 @@ use http::request::Parts;
 use http::{HeaderValue, Method, header};
 
 use super::answer::Answer;
+use super::refused::Why;
 use super::settle::Record;
-use super::{Access, Gateway, Life, Peer};
+use super::{Access, Gateway, Peer, Stage};
+use crate::auth::Life;
 use crate::auth::jwt::Refusal;
 use crate::auth::sts::{AssumeRole, Fault};
 use crate::body::plan::UploadPlan;
@@ -79,6 +81,9 @@ impl Gateway {
             if *refusal != Refusal::Unreachable {
                 self.admit.peer_failed(peer.ip, Some(call.token));
                 self.instruments.metrics.auth_failure(Code::InvalidToken);
+                let fault = Fault::from(*refusal);
+                let (code, message, cause) = (fault.code, fault.message(), Some(refusal.to_string()));
+                self.explain(Why { stage: Stage::Authentication, code, message, cause }, parts, now, record);
             }
         })?;
         self.admit.peer_succeeded(peer.ip, call.token);

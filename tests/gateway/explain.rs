@@ -243,11 +243,52 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
+/// A world whose issuer may speak for anybody, and the issuer's key.
+fn world_of_tokens() -> (World, TokenKey) {
+    let secret = "a-secret-of-32-bytes-for-hs256-!";
+    let auth = entry(ISSUER, &format!("hs256_secret = \"{secret}\""));
+    (World::with(&Settings { auth: &auth, ..Settings::default() }), TokenKey::hs256("", secret))
+}
+
+/// Asks for temporary keys.
+fn exchange(token: &str) -> Request {
+    let form = format!(
+        "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleSessionName=session\
+         &RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fany&WebIdentityToken={token}"
+    );
+    Request::post("/", form).header("content-type", "application/x-www-form-urlencoded")
+}
+
+fn by_bearer(request: Request, token: &str) -> Request {
+    request.header("authorization", format!("Bearer {token}"))
+}
+
+#[test]
+fn a_refused_token_is_explained_by_its_flaw_alone() {
+    let (world, key) = world_of_tokens();
+    let late = key.token(&claims_but("carol", |claims| {
+        claims.insert("exp".into(), seconds(-3600).into());
+    }));
+    let bearer = world.call(&by_bearer(Request::get("/datasets/control"), &late));
+    let web_identity = world.call(&exchange(&late));
+    for (refused, code, auth) in
+        [(bearer, "InvalidToken", "jwt".into()), (web_identity, "ExpiredTokenException", Value::Null)]
+    {
+        let document = explained(&world, &refused);
+        assert_eq!((&document["code"], &document["auth"]), (&code.into(), &auth), "{document}");
+        assert_eq!(document["cause"], "the token has expired");
+        assert!(!document.to_string().contains(late.split('.').nth(1).expect("claims")), "{document}");
+        assert!(!refused.text().contains("the token has expired"), "{}", refused.text());
+    }
+}
+
 #[test]
 fn l09_no_secret_is_logged_at_any_level() {
     let log = Log::everything();
-    let world = World::new();
+    let (world, key) = world_of_tokens();
     let alice = world.alice();
+    let (jwt, foreign) =
+        (key.token(&claims("carol")), TokenKey::hs256("", "another").token(&claims("carol")));
     let token = "t0k3n-of-a-session";
     let control = || Request::get("/datasets/control");
     let requests = [
@@ -266,6 +307,27 @@ fn l09_no_secret_is_logged_at_any_level() {
     for request in &requests {
         world.call(request);
     }
+    for jwt in [&jwt, &foreign] {
+        world.call(&by_bearer(control(), jwt));
+        world.call(&exchange(jwt).query(&format!("WebIdentityToken={jwt}")));
+    }
+    let temporary = world.accepts(&exchange(&jwt));
+    let [id, secret, session] = ["AccessKeyId", "SecretAccessKey", "SessionToken"]
+        .map(|name| temporary.element(name).expect("temporary keys"));
+    let carol = Signer::new(&id, &secret);
+    world.call(&carol.sign(Request::get("/datasets/none").header("x-amz-security-token", &*session)));
+    world.call(&carol.sign(Request::get("/datasets/none").header("x-amz-security-token", &session[1..])));
+    let wanted = r#"{"bucket":"datasets","key":"control"}"#;
+    let presigned = world.accepts(&alice.sign(Request::post("/api/v1/presign", wanted)));
+    let presigned: Value = serde_json::from_str(&presigned.text()).expect("JSON");
+    let url = presigned["url"].as_str().expect("a URL").to_owned();
+    let target = url.strip_prefix(&format!("http://{HOST}")).expect("a target");
+    world.accepts(&Request::get(target).header("host", HOST));
+    world.call(&Request::delete(target).header("host", HOST));
+    world.as_admin(Request::put("/api/v1/admin/users/dave", "{}"));
+    let made = world.as_admin(Request::post("/api/v1/admin/users/dave/keys", ""));
+    let made: Value = serde_json::from_str(&made.text()).expect("JSON");
+    let made = made["secret_access_key"].as_str().expect("a secret").to_owned();
     world.as_admin(Request::get("/api/v1/admin/users"));
     world.origin.next_times(2, Act::error(403, "SignatureDoesNotMatch"));
     world.call(&alice.sign(control()));
@@ -274,6 +336,11 @@ fn l09_no_secret_is_logged_at_any_level() {
     let mut secrets =
         vec![token.to_owned(), "secret-of-alice".into(), "an-admin-token".into(), GATEWAY_SECRET.into()];
     secrets.push("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY".into());
+    secrets.extend([&jwt, &foreign].map(|jwt| jwt.rsplit('.').next().expect("a signature").to_owned()));
+    let parameter = |name: &str| url.split(name).nth(1).and_then(|rest| rest.split('&').next());
+    let [token_in_url, signature] = ["X-Amz-Security-Token=", "X-Amz-Signature="].map(parameter);
+    secrets.extend([token_in_url, signature].map(|secret| secret.expect("a parameter").to_owned()));
+    secrets.extend([secret, session, made, "a-secret-of-32-bytes".into()]);
     secrets.extend(requests.iter().map(signature_of).filter(|signature| signature.len() == 64));
     secrets.extend(world.origin.seen().iter().map(|seen| signature_of(&seen.request)));
     for secret in secrets {

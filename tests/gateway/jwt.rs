@@ -314,7 +314,7 @@ fn e15_tokens_out_of_proportion_or_out_of_place() {
     let header = json!({ "alg": "ES256", "kid": "a" }).to_string();
     for (header, claims) in [
         (header.clone(), format!("{{\"sub\":{deep}}}")),
-        (format!("{{\"alg\":\"ES256\",\"x\":{deep}}}"), claims("alice").to_string()),
+        (format!("{{\"alg\":\"ES256\",\"kid\":{deep}}}"), claims("alice").to_string()),
         (header.clone(), deep.clone()),
         (header, "not JSON".to_owned()),
     ] {

@@ -18,8 +18,8 @@ const FOREIGN: [&str; 7] = [
     "z/",
 ];
 /// Also such that begin in a window's name and end in a key's.
-const DELIMITERS: [&str; 13] =
-    ["/", "/", "/", "a", "-", "//", "/a", "e/a", "/a/", "ice/b", "/training/", "ng/a/", "a/a/a"];
+const DELIMITERS: [&str; 14] =
+    ["/", "/", "/", "a", "-", "//", "/a", "e/a", "/a/", "ice/b", "/training/", "ng/a/", "a/a/a", "/a/a"];
 /// A kind of listing, in the words of its parameters and elements.
 struct Form {
     selects: &'static str,

@@ -214,3 +214,77 @@ pub(super) async fn fill(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Windows that hold nothing, but for the last one.
+    struct Empty {
+        last: String,
+        asked: AtomicUsize,
+    }
+
+    impl Source for Empty {
+        fn portion<'a>(&'a self, run: &'a Run, _: u32) -> BoxFuture<'a, Result<Portion>> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let mut portion = Portion::default();
+            portion.count = u64::from(run.prefix == self.last);
+            Box::pin(async move { Ok(portion) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_ends_after_so_many_calls_and_the_next_goes_on_there() {
+        let windows: Vec<String> = (0..2500).map(|n| format!("job{n:04}/")).collect();
+        let source = Empty { last: windows[2499].clone(), asked: AtomicUsize::new(0) };
+        for as_token in [true, false] {
+            let (mut place, mut pages, mut found) = (None, 0, 0);
+            loop {
+                let runs = from(all(windows.iter().map(String::as_str), "", None), place);
+                let (portions, next) = fill(runs, 1000, &source).await.expect("a page");
+                found += portions.len();
+                pages += 1;
+                let asked = source.asked.swap(0, Ordering::Relaxed);
+                assert!(asked < MOST_CALLS + AT_ONCE, "{asked}");
+                let Some(next) = next else { break };
+                place = Some(if as_token { Next::Token(next.token()) } else { next.marker() });
+            }
+            assert_eq!((pages, found), (3, 1));
+        }
+    }
+
+    #[test]
+    fn a_token_of_a_window_that_is_gone_goes_on_with_the_next() {
+        let runs = |windows: &[&'static str]| all(windows.iter().copied(), "", None);
+        let token = || Some(Next::Token("b/\0upstream's".to_owned()));
+        let left = from(runs(&["a/", "b/", "c/"]), token());
+        assert_eq!(left.iter().map(|run| &*run.prefix).collect::<Vec<_>>(), ["b/", "c/"]);
+        assert_eq!(left[0].from, Some(Next::Token("upstream's".to_owned())));
+        let left = from(runs(&["a/", "c/"]), token());
+        assert_eq!((left.len(), left[0].from.clone()), (1, None));
+    }
+
+    #[test]
+    fn a_delimiter_may_begin_in_a_window_and_end_in_its_keys() {
+        let runs = all(["x/a/"].into_iter(), "x/", Some("/a/a"));
+        let shape: Vec<_> = runs
+            .iter()
+            .map(|run| (&*run.prefix, run.from.is_some(), run.until.as_deref(), run.folds_into.as_deref()))
+            .collect();
+        assert_eq!(
+            shape,
+            [
+                ("x/a/", false, Some("x/a/a/a"), None),
+                ("x/a/a/a", false, None, Some("x/a/a/a")),
+                ("x/a/", true, None, None),
+            ]
+        );
+        // Where two could begin, the first one counts.
+        let runs = all(["x/a/"].into_iter(), "x", Some("/a/a"));
+        assert_eq!(runs.len(), 3);
+        assert_eq!(runs[1].folds_into.as_deref(), Some("x/a/a"));
+    }
+}
