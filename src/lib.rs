@@ -57,11 +57,11 @@
 //! | recounts, expired leases, abandoned uploads | [`ledger`] |
 //! | a user's tier and limits | `admit::tiers` |
 //! | what a refused upload is told | `admit::refusal` |
-//! | the calls of `/api/v1`, of the admin API | [`api`], `admin::routes` |
+//! | the calls of `/api/v1`, of the admin API | [`api`], `gateway::platform`, `admin::routes` |
 //! | page tokens and upload ids | `gateway::token` |
 //! | limits on load: concurrency, rates, bandwidth | [`admit`], [`body::pace`] |
 //! | time limits of clients, of the upstream | `server::connection`, `upstream::watch` |
-//! | why a request was refused | [`refusals`] |
+//! | what becomes of a refusal, and why it was one | `gateway::refused`, [`refusals`] |
 //! | configuration keys, defaults, checks | [`config`], `config.toml.example` |
 //! | the store behind `bucketwarden dev` | [`dev_store`] |
 
