@@ -57,13 +57,16 @@
 //! | what an upstream's error becomes | `upstream::errors` |
 //! | what a write does to its user's account | [`account`] |
 //! | recounts, expired leases, abandoned uploads | [`ledger`] |
+//! | access keys: made, sealed, looked up | `auth::keyring` |
+//! | users, keys and jobs at rest | `store::embedded::people`, `store::redis::people` |
+//! | what an operator changed | the log target `audit`, `admin::audit` |
 //! | a user's tier and limits | `admit::tiers` |
 //! | what a refused upload is told | `admit::refusal` |
-//! | the calls of `/api/v1`, of the admin API | [`api`], `admin::routes` |
+//! | the calls of `/api/v1`, of the admin API | [`api`], `gateway::platform`, `admin::routes` |
 //! | page tokens and upload ids | `gateway::token` |
 //! | limits on load: concurrency, rates, bandwidth | [`admit`], [`body::pace`] |
 //! | time limits of clients, of the upstream | `server::connection`, `upstream::watch` |
-//! | why a request was refused | [`refusals`] |
+//! | what becomes of a refusal, and why it was one | `gateway::refused`, [`refusals`] |
 //! | configuration keys, defaults, checks | [`config`], `config.toml.example` |
 //! | the store behind `bucketwarden dev` | [`dev_store`] |
 

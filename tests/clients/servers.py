@@ -85,7 +85,7 @@ class Target:
     servers: list
     upstream: Upstream | None = None
     admin: str | None = None
-    admin_token: str = ""
+    admin_token: str | None = None
 
     def stop(self):
         for server in self.servers:

@@ -124,6 +124,8 @@ fn what_is_not_ones_own_does_not_exist() {
     assert_eq!(world.origin.inventory(), inventory);
     // What one has, and what one does not have, is found out by asking.
     world.accepts(&bob.sign(by_path("GET", "datasets/bob/control")));
+    let head = world.call(&bob.sign(by_path("HEAD", "datasets/bob/never-was")));
+    assert_eq!((head.status, head.code().as_str(), head.is_whole()), (404, "NoSuchKey", true));
     let gone = world.call(&bob.sign(by_path("GET", "datasets/bob/never-was")));
     assert_eq!((gone.status, error(&gone)), (404, missing));
 }
