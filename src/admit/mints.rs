@@ -40,7 +40,7 @@ impl Mints {
         let most = usize::try_from(self.replicas.share(MOST)).unwrap_or(usize::MAX);
         match mints.front() {
             Some(oldest) if mints.len() >= most => {
-                let wait = A_MINUTE - now.duration_since(*oldest);
+                let wait = A_MINUTE.saturating_sub(now.duration_since(*oldest));
                 Err(Error::new(Code::SlowDown).retry_after(whole_seconds(wait)))
             }
             Some(_) | None => {

@@ -3,6 +3,7 @@
 
 pub mod canonical;
 pub mod chunk;
+mod claim;
 pub mod explain;
 pub mod presign;
 pub mod scope;

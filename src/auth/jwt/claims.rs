@@ -16,7 +16,7 @@ const LEEWAY: Duration = Duration::from_secs(10);
 
 /// Audience and issuer are the caller's to check.
 pub(super) fn identity(
-    issuer: &JwtIssuer,
+    entry: &JwtIssuer,
     claims: &Map<String, Value>,
     now: SystemTime,
 ) -> Result<Identity, Refusal> {
@@ -32,16 +32,16 @@ pub(super) fn identity(
     if issued.is_some_and(|issued| issued > latest) {
         return Err(Refusal::Claim("iat is still to come"));
     }
-    let user = claims.get(&issuer.user_claim).and_then(Value::as_str).and_then(UserId::parse);
+    let user = claims.get(&entry.user_claim).and_then(Value::as_str).and_then(UserId::parse);
     Ok(Identity {
         user: user.ok_or(Refusal::Claim("the user's claim holds no user id"))?,
-        jobs: jobs(claims.get(&issuer.jobs_claim)),
-        tier: claims.get(&issuer.tier_claim).and_then(Value::as_str).map(str::to_owned),
+        jobs: jobs(claims.get(&entry.jobs_claim)),
+        tier: claims.get(&entry.tier_claim).and_then(Value::as_str).map(str::to_owned),
         issued,
         expires,
-        issuer: issuer.issuer.clone(),
-        audience: issuer.audience.clone(),
-        auto_provision: issuer.auto_provision,
+        issuer: entry.issuer.clone(),
+        audience: entry.audience.clone(),
+        auto_provision: entry.auto_provision,
     })
 }
 

@@ -16,6 +16,8 @@ use crate::types::Secret;
 /// An issuer has a few, and one more while it rotates.
 const MAX_KEYS: usize = 50;
 
+type ReadPem = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
+
 const RSA: &[Algorithm] = &[
     Algorithm::RS256,
     Algorithm::RS384,
@@ -34,7 +36,7 @@ struct Key {
     algorithms: &'static [Algorithm],
     /// Where the set says so.
     only: Option<KeyAlgorithm>,
-    key: DecodingKey,
+    verifying: DecodingKey,
 }
 
 impl KeySet {
@@ -50,19 +52,19 @@ impl KeySet {
     pub(super) fn from_pem(pem: &[u8]) -> anyhow::Result<Self> {
         let public = std::str::from_utf8(pem).is_ok_and(|text| text.contains("PUBLIC KEY-----"));
         anyhow::ensure!(public, "no public key in PEM");
-        let kinds: [(&'static [Algorithm], fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>); 3] = [
+        let kinds: [(_, ReadPem); 3] = [
             (RSA, DecodingKey::from_rsa_pem),
-            (&[Algorithm::ES256, Algorithm::ES384], DecodingKey::from_ec_pem),
-            (&[Algorithm::EdDSA], DecodingKey::from_ed_pem),
+            (&[Algorithm::ES256, Algorithm::ES384][..], DecodingKey::from_ec_pem),
+            (&[Algorithm::EdDSA][..], DecodingKey::from_ed_pem),
         ];
         let mut keys = kinds.iter().filter_map(|(algorithms, read)| Some((*algorithms, read(pem).ok()?)));
-        let (algorithms, key) = keys.next().context("no RSA, EC or Ed25519 key in PEM")?;
-        Ok(Self(vec![Key { id: None, algorithms, only: None, key }]))
+        let (algorithms, verifying) = keys.next().context("no RSA, EC or Ed25519 key in PEM")?;
+        Ok(Self(vec![Key { id: None, algorithms, only: None, verifying }]))
     }
 
     pub(super) fn from_secret(secret: &Secret) -> Self {
-        let key = DecodingKey::from_secret(secret.expose().as_bytes());
-        Self(vec![Key { id: None, algorithms: &[Algorithm::HS256], only: None, key }])
+        let verifying = DecodingKey::from_secret(secret.expose().as_bytes());
+        Self(vec![Key { id: None, algorithms: &[Algorithm::HS256], only: None, verifying }])
     }
 
     /// Whether a key of that id is here. Who names none, or has keys without names, is content with what there is.
@@ -75,7 +77,7 @@ impl KeySet {
         let able =
             self.0.iter().filter(|key| key.is_called(token.key_id.as_deref()) && key.does(token.algorithm));
         able.into_iter().any(|key| {
-            crypto::verify(token.signature, token.message.as_bytes(), &key.key, token.algorithm)
+            crypto::verify(token.signature, token.message.as_bytes(), &key.verifying, token.algorithm)
                 .unwrap_or(false)
         })
     }
@@ -100,8 +102,8 @@ impl Key {
             // Other curves, secrets, and what a later version of the crate may know of.
             _ => return None,
         };
-        let key = signs.then(|| DecodingKey::from_jwk(jwk).ok())??;
-        Some(Self { id: common.key_id.clone(), algorithms, only: common.key_algorithm, key })
+        let verifying = signs.then(|| DecodingKey::from_jwk(jwk).ok())??;
+        Some(Self { id: common.key_id.clone(), algorithms, only: common.key_algorithm, verifying })
     }
 
     fn is_called(&self, key_id: Option<&str>) -> bool {

@@ -198,7 +198,7 @@ mod tests {
         let issuer = Issuer::of(&["a", "b"]);
         assert_eq!(issuer.has("a").await, Some(true));
         write(&issuer.path, &["b"]);
-        advance(FRESH - Duration::from_secs(1)).await;
+        advance(FRESH.saturating_sub(Duration::from_secs(1))).await;
         assert_eq!(issuer.has("a").await, Some(true));
         advance(Duration::from_secs(1)).await;
         assert_eq!(issuer.has("a").await, Some(false));
@@ -230,7 +230,7 @@ mod tests {
         issuer.breaks();
         advance(FRESH).await;
         assert_eq!(issuer.has("a").await, Some(true));
-        advance(STALE - FRESH).await;
+        advance(STALE.saturating_sub(FRESH)).await;
         assert_eq!(issuer.has("a").await, Some(true));
         advance(Duration::from_secs(1)).await;
         assert_eq!(issuer.has("a").await, None);
@@ -252,10 +252,10 @@ mod tests {
         assert_eq!(issuer.has("a").await, Some(true), "nobody waits for a source that was away");
         let heard = async {
             while issuer.has("b").await != Some(true) {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), heard).await.expect("the look behind");
+        tokio::time::timeout(Duration::from_mins(1), heard).await.expect("the look behind");
         assert_eq!(issuer.has("a").await, Some(false));
     }
 

@@ -183,6 +183,17 @@ fn issuers_have_one_source_of_keys() {
         ["auth.jwt[0]"]
     );
     assert_eq!(bad(&issuer("jwks_url = \"http://login.example.com/j\"")), ["auth.jwt[0].jwks_url"]);
+    let ed25519 = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (key, right, wrong) in
+        [("jwks_file", "{\"keys\":[]}", "<html>"), ("public_key_file", ed25519, "-----BEGIN PUBLIC KEY-----")]
+    {
+        let said = issuer(&format!("{key} = \"{}\"", file.path().display()));
+        fs::write(file.path(), right).unwrap();
+        good(&said);
+        fs::write(file.path(), wrong).unwrap();
+        assert_eq!(bad(&said), [format!("auth.jwt[0].{key}")]);
+    }
     assert_eq!(
         bad("[auth.sts]\nmax_duration = \"13h\"\ndefault_duration = \"1m\""),
         ["auth.sts.max_duration", "auth.sts.default_duration"]
