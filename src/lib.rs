@@ -55,6 +55,9 @@
 //! | what an upstream's error becomes | `upstream::errors` |
 //! | what a write does to its user's account | [`account`] |
 //! | recounts, expired leases, abandoned uploads | [`ledger`] |
+//! | access keys: made, sealed, looked up | `auth::keyring` |
+//! | users, keys and jobs at rest | `store::embedded::people`, `store::redis::people` |
+//! | what an operator changed | the log target `audit`, `admin::audit` |
 //! | a user's tier and limits | `admit::tiers` |
 //! | what a refused upload is told | `admit::refusal` |
 //! | the calls of `/api/v1`, of the admin API | [`api`], `gateway::platform`, `admin::routes` |

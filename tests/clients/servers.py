@@ -85,6 +85,7 @@ class Target:
     servers: list
     upstream: Upstream | None = None
     admin: str | None = None
+    admin_token: str | None = None
 
     def stop(self):
         for server in self.servers:
@@ -202,7 +203,8 @@ def dev(folder):
     }
     admin = values["BUCKETWARDEN_ADMIN_URL"]
     _lift_limits(admin, values["BUCKETWARDEN_ADMIN_TOKEN"])
-    return Target("dev", "dev", False, users, [server], admin=admin)
+    token = values["BUCKETWARDEN_ADMIN_TOKEN"]
+    return Target("dev", "dev", False, users, [server], admin=admin, admin_token=token)
 
 
 def serve(kind, folder, tls=False, service=None):
