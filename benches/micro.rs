@@ -15,13 +15,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bucketwarden::admit::{Admit, UserLimits};
-use bucketwarden::auth::Authenticator;
+use bucketwarden::auth::{Authenticator, Keyring};
 use bucketwarden::body::pace::{Pacer, Replicas};
 use bucketwarden::body::plan::UploadPlan;
 use bucketwarden::body::upload::{GateState, upload};
 use bucketwarden::config::{self, Config, PrefixTemplate};
 use bucketwarden::error::{Code, Error};
-use bucketwarden::keymap::Scope;
+use bucketwarden::keymap::{Scope, Window};
 use bucketwarden::metrics::Metrics;
 use bucketwarden::s3::operation::{self, Operation, Target};
 use bucketwarden::s3::query::Query;
@@ -29,17 +29,20 @@ use bucketwarden::s3::uri::{self, PlusMeaning};
 use bucketwarden::s3::xml;
 use bucketwarden::sigv4::Payload;
 use bucketwarden::sigv4::chunk::ChunkSigner;
-use bucketwarden::sigv4::verify::{Head, presented};
+use bucketwarden::sigv4::verify::{Head, claimed};
+use bucketwarden::store::Store;
 use bucketwarden::types::{BucketName, ClientKey, Secret, UserId};
 use bucketwarden::upstream::headers;
 use bucketwarden::{access, sigv4};
 use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use http_body::{Body, Frame, SizeHint};
 use sha2::{Digest as _, Sha256};
 use sign::{REGION, Signed, Signer, UNSIGNED_PAYLOAD};
+use tempfile::TempDir;
 
 #[path = "end_to_end/sign.rs"]
 mod sign;
@@ -178,12 +181,21 @@ fn header_map(lines: &[(&'static str, &str)]) -> HeaderMap {
     lines.iter().map(header).collect()
 }
 
+/// With the store that it asks for keys that are not the configuration's.
+fn authenticator(config: &Config) -> (Authenticator, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let state = config::State::Redb(folder.path().join("state.redb"));
+    let store = Store::open(&state, Arc::new(Metrics::new().unwrap())).now_or_never().unwrap().unwrap();
+    let keyring = Keyring::new(Arc::new(store), config.shared_secret());
+    (Authenticator::new(config, Arc::new(keyring)).unwrap(), folder)
+}
+
 fn verify(bencher: Bencher, request: &Request) {
-    let authenticator = Authenticator::new(&config());
+    let (authenticator, _folder) = authenticator(&config());
     let authenticate = || {
         let query = request.query();
         let head = request.head(&query);
-        authenticator.authenticate(head, &presented(head).unwrap(), request.now)
+        authenticator.authenticate(head, &claimed(head).unwrap(), request.now).now_or_never().unwrap()
     };
     authenticate().unwrap();
     bencher.bench_local(authenticate);
@@ -228,25 +240,29 @@ fn resign_get(bencher: Bencher) {
 #[divan::bench]
 fn get_head_parse_verify_authorise_map_resign(bencher: Bencher) {
     let config = config();
-    let authenticator = Authenticator::new(&config);
+    let (authenticator, _folder) = authenticator(&config);
     let signer = upstream_signer();
-    let bucket = config.buckets.iter().find(|bucket| bucket.name.as_str() == "datasets").unwrap();
+    let mut buckets = access::Bucket::all(&config.buckets).into_iter();
+    let (_, bucket) = buckets.find(|(name, _)| name.as_str() == "datasets").unwrap();
     let request = Request::get();
-    bencher.bench_local(|| upstream_head(&request, &authenticator, bucket, &signer));
+    bencher.bench_local(|| upstream_head(&request, &authenticator, &bucket, &signer));
 }
 
 fn upstream_head(
     request: &Request,
     authenticator: &Authenticator,
-    bucket: &config::Bucket,
+    bucket: &access::Bucket,
     signer: &sigv4::sign::Signer,
 ) -> (Uri, HeaderMap) {
     let target = Target::parse(request.uri.path(), None).unwrap();
     let parsed = operation::Request::new(&request.method, target, request.query(), false).unwrap();
     let head = request.head(&parsed.query);
-    let (caller, _payload) =
-        authenticator.authenticate(head, &presented(head).unwrap(), request.now).unwrap();
-    let grant = access::authorise(&caller, parsed.operation, bucket).unwrap();
+    let admitted = authenticator
+        .authenticate(head, &claimed(head).unwrap(), request.now)
+        .now_or_never()
+        .unwrap()
+        .unwrap();
+    let grant = bucket.authorise(&admitted.caller, parsed.operation.access(), &[]).unwrap();
     let upstream = grant.target(parsed.key()).unwrap();
     let mut path = "/platform-storage/".to_owned();
     uri::push_path(&mut path, upstream.key.as_str());
@@ -397,7 +413,8 @@ fn upload_mib_sha256(bencher: Bencher) {
 fn scope() -> Scope {
     let template = PrefixTemplate::parse("datasets/{user_id}/").unwrap();
     let user = UserId::parse("5f0c2a7e-6f0f-4c39-9d5e-0d6a4b8f7c21").unwrap();
-    Scope::of_user(&template, &user)
+    let window = Window::of_user(&template, &user, config::Access::ReadWrite, true);
+    Scope::new(template.render(&user), vec![window])
 }
 
 /// A page of `ListObjectsV2` as an upstream answers it to `encoding-type=url`.
@@ -407,7 +424,7 @@ fn page_of_1000(scope: &Scope) -> String {
          <Prefix>{}</Prefix><KeyCount>1000</KeyCount><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType>\
          <IsTruncated>true</IsTruncated><NextContinuationToken>1VJhQ8hZk9rK0pFQn8ZyqQwI2m3cX</NextContinuationToken>",
         xml::S3_NAMESPACE,
-        uri::encode_path(scope.prefix()),
+        uri::encode_path(&scope.extend("")),
     );
     for i in 0..1000 {
         page.push_str(&format!(
@@ -415,7 +432,7 @@ fn page_of_1000(scope: &Scope) -> String {
              <LastModified>2025-03-14T15:09:26.535Z</LastModified>\
              <ETag>&quot;9b2cf535f27731c974343645a39{i:05}&quot;</ETag><ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm>\
              <ChecksumType>FULL_OBJECT</ChecksumType><Size>{}</Size><StorageClass>STANDARD</StorageClass></Contents>",
-            uri::encode_path(scope.prefix()),
+            uri::encode_path(&scope.extend("")),
             1_048_576 + i,
         ));
     }
@@ -436,12 +453,14 @@ fn list_rewrite_1000_keys(bencher: Bencher, url: bool) {
         owner: None,
         plus: PlusMeaning::Space,
         unmap: &|key| scope.unmap(key),
+        until: None,
     };
-    let v2 =
-        xml::ObjectsPage::V2 { start_after: None, continuation_token: None, token: &|next| next.to_owned() };
-    bencher
-        .counter(BytesCount::of_str(&page))
-        .bench_local(|| xml::rewrite_objects(black_box(&page), &view, &v2).unwrap());
+    let v2 = xml::ListPage::V2 { start_after: None, continuation_token: None };
+    bencher.counter(BytesCount::of_str(&page)).bench_local(|| {
+        let mut portion = xml::read_portion(black_box(&page), &view, &v2).unwrap();
+        let next = portion.next.take();
+        xml::write_listing(&view, &v2, &[portion], next.as_ref())
+    });
 }
 
 #[divan::bench]

@@ -17,6 +17,7 @@ use crate::admit::Admit;
 use crate::admit::quota::{Ids, Quota, millis};
 use crate::admit::tiers::Tiers;
 use crate::api::Api;
+use crate::auth::{Authenticator, Keyring};
 use crate::body::pace::Replicas;
 use crate::config::Config;
 use crate::gateway::{self, Instruments};
@@ -75,6 +76,7 @@ impl Bound {
         let instruments = Instruments::new(metrics.clone(), access_log);
         let store = Arc::new(Store::open(&config.state, metrics.clone()).await?);
         let tiers = Arc::new(Tiers::new(config, store.clone()));
+        let keyring = Arc::new(Keyring::new(store.clone(), config.shared_secret()));
         let upstream = Arc::new(Upstream::new(&config.upstream, metrics.clone())?);
         let quota = Quota::new(
             store.clone(),
@@ -88,16 +90,24 @@ impl Bound {
             readiness: Readiness::default(),
             store: store.clone(),
             tiers: tiers.clone(),
+            keyring: keyring.clone(),
             reconciler: Arc::new(ledger.clone()),
+            refusals: instruments.refusals.clone(),
             token: config.admin.token.clone(),
         });
         let (live, replicas) = watch::channel(1);
         let admission = Admit::new(config.server.max_in_flight, &Replicas::new(replicas), &metrics);
-        let api =
-            Api::new(store.clone(), tiers.clone(), Arc::new(ledger.clone()), config.quota.refusal_status);
+        let api = Api::new(
+            store.clone(),
+            tiers.clone(),
+            keyring.clone(),
+            Arc::new(ledger.clone()),
+            config.quota.refusal_status,
+        );
         let gateway = gateway::Gateway::new(
             config,
             instruments,
+            Authenticator::new(config, keyring.clone())?,
             upstream,
             ledger.clone(),
             tiers,
@@ -127,6 +137,14 @@ impl Bound {
             per_user_top: config.metrics.per_user_top,
             drain_timeout: config.server.drain_timeout,
         })
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.back_door.store
+    }
+
+    pub fn keyring(&self) -> &Keyring {
+        &self.back_door.keyring
     }
 
     pub fn s3_addr(&self) -> anyhow::Result<SocketAddr> {

@@ -59,6 +59,7 @@ codes! {
     AccessForbidden 403 Client "CORSResponse: CORS is not enabled for this bucket.";
     AuthorizationHeaderMalformed 400 Client "The authorization header that you provided is not valid.";
     AuthorizationQueryParametersError 400 Client "Error parsing the authorization query parameters.";
+    ExpiredToken 400 Client "The provided token has expired.";
     InvalidAccessKeyId 403 Client "The AWS Access Key Id you provided does not exist in our records.";
     InvalidToken 401 Client "The provided token is malformed or otherwise not valid.";
     RequestTimeTooSkewed 403 Client "The difference between the request time and the server's time is too large.";

@@ -57,10 +57,11 @@ const STATE_SECONDS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// Why a caller was not let in: the codes that the verifier gives.
-const AUTH_CODES: [Code; 10] = [
+const AUTH_CODES: [Code; 11] = [
     Code::AccessDenied,
     Code::AuthorizationHeaderMalformed,
     Code::AuthorizationQueryParametersError,
+    Code::ExpiredToken,
     Code::InvalidAccessKeyId,
     Code::InvalidArgument,
     Code::InvalidRequest,

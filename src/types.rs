@@ -85,20 +85,35 @@ impl fmt::Display for JobId {
     }
 }
 
+impl Caller {
+    /// Whether they signed with temporary keys: no other keys can be made with those.
+    pub fn is_temporary(&self) -> bool {
+        self.way == WayIn::Sts
+    }
+
+    pub fn is_bearer(&self) -> bool {
+        self.way == WayIn::Jwt
+    }
+}
+
 /// How a caller proved who they are; the `auth` field of logs and metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum WayIn {
     SigV4Header,
     SigV4Presigned,
+    /// A bearer token.
+    Jwt,
+    /// Temporary keys, in a header or in a presigned URL of their holder's.
+    Sts,
 }
 
 impl WayIn {
-    pub const ALL: [Self; 2] = [Self::SigV4Header, Self::SigV4Presigned];
-
     pub fn label(self) -> &'static str {
         match self {
             Self::SigV4Header => "sigv4",
             Self::SigV4Presigned => "presigned",
+            Self::Jwt => "jwt",
+            Self::Sts => "sts",
         }
     }
 }
@@ -115,6 +130,12 @@ impl AccessKeyId {
     }
 
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for AccessKeyId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

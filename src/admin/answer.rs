@@ -11,8 +11,10 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::api;
+use crate::api::page::Page;
+use crate::error::Error;
 use crate::store::Unavailable;
-use crate::types::UserId;
 
 pub(super) type Answer = Response<Content>;
 pub(super) type Result<T = Answer, E = Problem> = std::result::Result<T, E>;
@@ -103,6 +105,12 @@ impl From<Unavailable> for Problem {
     }
 }
 
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::new(api::status(&error), error.message())
+    }
+}
+
 pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Answer {
     match serde_json::to_vec(document) {
         Ok(text) => whole(status, "application/json", text),
@@ -130,15 +138,9 @@ pub(super) fn no_content() -> Answer {
     answer
 }
 
-/// A page of a list, and after whom the next one begins.
-#[derive(Serialize)]
-struct Page<'a, T> {
-    users: &'a [T],
-    next: Option<&'a str>,
-}
-
-pub(super) fn page<T: Serialize>(users: &[T], next: Option<&UserId>) -> Answer {
-    json(StatusCode::OK, &Page { users, next: next.map(UserId::as_str) })
+/// A page of a list, and after what the next one begins.
+pub(super) fn page<T: Serialize>(name: &'static str, items: &[T], next: Option<&str>) -> Answer {
+    json(StatusCode::OK, &Page { name, items, next })
 }
 
 /// One JSON document per line.

@@ -106,7 +106,7 @@ mod tests {
     fn standing(tier: &str, max_storage: Limit) -> Standing {
         let limits = Tier { max_storage, ..Tier::shipped_default() };
         let limits = UserLimits::new(&limits, &BTreeMap::new());
-        Standing { tier: tier.into(), role: Role::User, enabled: true, generation: 0, limits }
+        Standing { tier: tier.into(), role: Role::User, enabled: true, known: true, generation: 0, limits }
     }
 
     #[test]

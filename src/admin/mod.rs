@@ -4,9 +4,14 @@
 //! leads to; every refusal of the API is `{"error": "…"}`.
 
 mod answer;
+mod audit;
 mod auth;
+mod explain;
 mod gauges;
 mod health;
+mod jobs;
+mod keys;
+mod openapi;
 mod people;
 mod quota;
 mod reconcile;
@@ -33,9 +38,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::account::Millis;
 use crate::admit::tiers::Tiers;
+use crate::auth::Keyring;
 use crate::metrics::Metrics;
+use crate::refusals::Refusals;
 use crate::store::Store;
-use crate::types::Secret;
+use crate::types::{Secret, UserId};
 use answer::{Answer, Problem, Result};
 pub use gauges::run as run_gauges;
 pub use health::{Phase, Readiness};
@@ -64,7 +71,9 @@ pub struct Admin {
     pub readiness: Readiness,
     pub store: Arc<Store>,
     pub tiers: Arc<Tiers>,
+    pub keyring: Arc<Keyring>,
     pub reconciler: Arc<dyn Reconciler>,
+    pub refusals: Arc<Refusals>,
     /// Without one, nobody gets past health and metrics.
     pub token: Option<Secret>,
 }
@@ -123,7 +132,10 @@ pub async fn run(listener: TcpListener, admin: Arc<Admin>) {
 
 impl Admin {
     async fn answer(self: &Arc<Self>, request: Request<Incoming>, token: TaskTrackerToken) -> Answer {
-        self.serve(request, token).await.unwrap_or_else(Problem::answer)
+        let entry = audit::Entry::open(request.method(), request.uri().path());
+        let answer = self.serve(request, token).await.unwrap_or_else(Problem::answer);
+        entry.close(&answer);
+        answer
     }
 
     async fn serve(self: &Arc<Self>, request: Request<Incoming>, token: TaskTrackerToken) -> Result {
@@ -133,20 +145,40 @@ impl Admin {
             Needs::Nothing => {}
             Needs::Token => auth::check(self.token.as_ref(), &head.headers)?,
         }
-        let (route, segment) = routes::find(&head.method, path)?;
-        let user = || routes::user_id(segment);
+        let (route, segments) = routes::find(&head.method, path)?;
+        let query = head.uri.query();
         match route {
             Route::Alive => Ok(health::alive()),
             Route::Ready => Ok(health::ready(&self.readiness, &self.store)),
             Route::Metrics => Ok(health::metrics(&self.metrics)),
-            Route::ListUsers => users::list(self, head.uri.query()).await,
-            Route::GetUser => users::get(self, &user()?).await,
-            Route::PutUser => users::put(self, &user()?, &read(body).await?).await,
-            Route::DeleteUser => users::delete(self, &user()?).await,
-            Route::ListQuotas => quota::list(self, head.uri.query()).await,
-            Route::GetQuota => quota::get(self, &user()?).await,
+            Route::ListUsers => users::list(self, query).await,
+            Route::GetUser => users::get(self, &segments.user()?).await,
+            Route::PutUser => users::put(self, &segments.user()?, &read(body).await?).await,
+            Route::DeleteUser => users::delete(self, &segments.user()?).await,
+            Route::ListKeys => keys::list(self, &segments.user()?, query).await,
+            Route::CreateKey => keys::create(self, &segments.user()?, &read(body).await?).await,
+            Route::SetKey => keys::set(self, &segments.user()?, &segments.key()?, &read(body).await?).await,
+            Route::DeleteKey => keys::delete(self, &segments.user()?, &segments.key()?).await,
+            Route::ListJobs => jobs::list(self, query).await,
+            Route::GetJob => jobs::get(self, &segments.job()?).await,
+            Route::PutJob => jobs::put(self, &segments.job()?, &read(body).await?).await,
+            Route::DeleteJob => jobs::delete(self, &segments.job()?).await,
+            Route::ListQuotas => quota::list(self, query).await,
+            Route::GetQuota => quota::get(self, &segments.user()?).await,
             Route::Reconcile => reconcile::start(self, &read(body).await?, token).await,
+            Route::Explain => explain::get(self, segments.first),
+            Route::Reload => Err(Problem::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "The configuration cannot be reloaded yet: restart the gateway.",
+            )),
+            Route::OpenApi => Ok(answer::json(StatusCode::OK, &*openapi::DOCUMENT)),
         }
+    }
+
+    /// After a change to a user: whoever asks about them here from now on gets a new answer.
+    fn forget(&self, user: &UserId) {
+        self.tiers.forget(user);
+        self.keyring.forget_user(user);
     }
 
     #[expect(clippy::unused_self, reason = "the clock is part of what a handler is given")]

@@ -3,21 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::answer::{Problem, Result};
-use super::routes::EXPECTED_ID;
+use super::answer::Result;
 use crate::admit::tiers::Rules;
-use crate::s3::query::{self, Query};
+use crate::api::page::{PageId, Wanted};
+use crate::s3::query::Query;
 use crate::store::{self, PAGE, Store};
 use crate::types::UserId;
-
-const USUAL: usize = 100;
-
-/// What part of a list is asked for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Wanted {
-    limit: usize,
-    after: Option<UserId>,
-}
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Page {
@@ -26,31 +17,12 @@ pub(super) struct Page {
     pub(super) next: Option<UserId>,
 }
 
-impl Wanted {
-    pub(super) fn parse(query: Option<&str>) -> Result<Self> {
-        let query = Query::parse(query.unwrap_or("")).map_err(|error| Problem::bad(error.message()))?;
-        let mut wanted = Self { limit: USUAL, after: None };
-        for (name, value) in query.iter() {
-            match name {
-                "limit" => {
-                    let limit = query::number(value).filter(|limit| (1..=PAGE).contains(limit));
-                    wanted.limit = limit
-                        .ok_or_else(|| Problem::bad(format!("limit: expected a number from 1 to {PAGE}.")))?;
-                }
-                // As `next` says it when nothing is left.
-                "after" if value.is_empty() => {}
-                "after" => {
-                    let after = UserId::parse(value);
-                    wanted.after = Some(after.ok_or_else(|| Problem::bad(format!("after: {EXPECTED_ID}")))?);
-                }
-                _ => return Err(Problem::bad(format!("Unknown parameter {name}: expected limit or after."))),
-            }
-        }
-        Ok(wanted)
-    }
+/// The part of a list that a request asks for.
+pub(super) fn wanted<Id: PageId>(query: Option<&str>) -> Result<Wanted<Id>> {
+    Ok(Wanted::parse(&Query::parse(query.unwrap_or(""))?)?)
 }
 
-pub(super) async fn page(store: &Store, rules: &Rules, wanted: &Wanted) -> store::Result<Page> {
+pub(super) async fn page(store: &Store, rules: &Rules, wanted: &Wanted<UserId>) -> store::Result<Page> {
     let stored = store.users(wanted.after.as_ref()).await?;
     Ok(merge(&stored, rules.managed_users(), wanted))
 }
@@ -60,7 +32,7 @@ pub(super) async fn whole_page(store: &Store, rules: &Rules, after: Option<UserI
     page(store, rules, &Wanted { limit: PAGE, after }).await
 }
 
-fn merge<'a>(stored: &[UserId], managed: impl Iterator<Item = &'a UserId>, wanted: &Wanted) -> Page {
+fn merge<'a>(stored: &[UserId], managed: impl Iterator<Item = &'a UserId>, wanted: &Wanted<UserId>) -> Page {
     // Beyond a full page of the store there may be more of its users, to stand between those of the file.
     let end = if stored.len() < PAGE { None } else { stored.last().cloned() };
     let in_reach = |user: &&UserId| {
@@ -113,17 +85,5 @@ mod tests {
         assert_eq!(page.next, Some(id("u0998")));
         let page = merge(&ids(&["u0999"]), managed.iter(), &Wanted { limit: PAGE, after: Some(id("u0998")) });
         assert_eq!(page, Page { users: ids(&["u0999", "z"]), next: None });
-    }
-
-    #[test]
-    fn what_is_wanted_is_checked() {
-        let parse = |query| Wanted::parse(Some(query)).map_err(|problem| problem.status.as_u16());
-        assert_eq!(parse(""), Ok(Wanted { limit: USUAL, after: None }));
-        assert_eq!(parse("limit=1000&after=bob"), Ok(Wanted { limit: 1000, after: Some(id("bob")) }));
-        for bad in
-            ["limit=0", "limit=1001", "limit=", "limit=-1", "after=..", "after=a/b", "offset=1", "a=%zz"]
-        {
-            assert_eq!(parse(bad), Err(400), "{bad}");
-        }
     }
 }

@@ -4,14 +4,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
 
 use super::answer::{self, Problem, Result};
-use super::people::{self, Wanted};
+use super::people;
 use super::{AT_ONCE, Admin};
 use crate::api::quota::Quota;
 use crate::store;
 use crate::types::UserId;
 
 pub(super) async fn list(admin: &Admin, query: Option<&str>) -> Result {
-    let wanted = Wanted::parse(query)?;
+    let wanted = people::wanted(query)?;
     let page = people::page(&admin.store, admin.tiers.rules(), &wanted).await?;
     let now = admin.now();
     let quotas: Vec<Quota> = stream::iter(page.users)
@@ -19,7 +19,7 @@ pub(super) async fn list(admin: &Admin, query: Option<&str>) -> Result {
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
-    Ok(answer::page(&quotas, page.next.as_ref()))
+    Ok(answer::page("users", &quotas, page.next.as_ref().map(UserId::as_str)))
 }
 
 pub(super) async fn get(admin: &Admin, user: &UserId) -> Result {

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::answer::{self, Problem, Result};
-use super::{Admin, people, quota, routes};
+use super::{Admin, people, quota};
+use crate::api::page::PageId as _;
 use crate::ledger::{self, Ledger};
 use crate::store;
 use crate::types::UserId;
@@ -124,7 +125,7 @@ fn parse(document: &[u8]) -> Result<Who, String> {
         (Some(Value::Array(users)), None | Some(Value::Bool(false) | Value::Null)) => {
             let parse = |user: &Value| user.as_str().and_then(UserId::parse);
             let users: Option<Vec<_>> = users.iter().map(parse).collect();
-            Ok(Who::These(users.ok_or_else(|| format!("users: {}", routes::EXPECTED_ID))?))
+            Ok(Who::These(users.ok_or_else(|| format!("users: {}", UserId::EXPECTED))?))
         }
         _ => Err(EXPECTED.to_owned()),
     }

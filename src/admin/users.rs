@@ -6,15 +6,13 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::answer::{self, Answer, Problem, Result};
-use super::people::{self, Wanted};
-use super::{AT_ONCE, Admin};
-use crate::account::Millis;
+use super::people;
+use super::{AT_ONCE, Admin, audit};
 use crate::admit;
 use crate::admit::tiers::{Managed, Rules};
+use crate::api::keys::timestamp;
 use crate::store::{UserChange, UserRecord};
 use crate::types::{Role, UserId};
 
@@ -44,13 +42,8 @@ impl Shown {
     }
 }
 
-fn timestamp(millis: Millis) -> Option<String> {
-    let seconds = i64::try_from(millis / 1000).ok()?;
-    OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
-}
-
 pub(super) async fn list(admin: &Admin, query: Option<&str>) -> Result {
-    let wanted = Wanted::parse(query)?;
+    let wanted = people::wanted(query)?;
     let rules = admin.tiers.rules();
     let page = people::page(&admin.store, rules, &wanted).await?;
     let users: Vec<Option<Shown>> = stream::iter(page.users)
@@ -62,7 +55,7 @@ pub(super) async fn list(admin: &Admin, query: Option<&str>) -> Result {
         .try_collect()
         .await?;
     let users: Vec<Shown> = users.into_iter().flatten().collect();
-    Ok(answer::page(&users, page.next.as_ref()))
+    Ok(answer::page("users", &users, page.next.as_ref().map(UserId::as_str)))
 }
 
 /// An account alone is no user: it outlives one who was removed.
@@ -84,11 +77,10 @@ pub(super) async fn put(admin: &Admin, user: &UserId, document: &[u8]) -> Result
         return Err(Problem::new(StatusCode::CONFLICT, text));
     }
     let changed = admin.store.change_user(user, &change, admin.now()).await;
-    admin.tiers.forget(user);
+    admin.forget(user);
     let (record, is_new) = changed?;
-    tracing::info!(%user, ?change, "a user was changed by the admin API");
     let status = if is_new && rules.managed(user).is_none() { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(answer::json(status, &Shown::new(user, rules, Some(&record))))
+    Ok(audit::detail(answer::json(status, &Shown::new(user, rules, Some(&record))), format!("{change:?}")))
 }
 
 pub(super) async fn delete(admin: &Admin, user: &UserId) -> Result<Answer> {
@@ -98,14 +90,9 @@ pub(super) async fn delete(admin: &Admin, user: &UserId) -> Result<Answer> {
             format!("{user} is a user of the configuration file."),
         ));
     }
-    let removed = admin.store.remove_user(user).await;
-    admin.tiers.forget(user);
-    if removed? {
-        tracing::info!(%user, "a user was removed by the admin API");
-        Ok(answer::no_content())
-    } else {
-        Err(Problem::no_such_user(user))
-    }
+    let removed = admin.store.remove_user(user, admin.now()).await;
+    admin.forget(user);
+    if removed? { Ok(answer::no_content()) } else { Err(Problem::no_such_user(user)) }
 }
 
 /// What a document says is to change, or what was expected of it.

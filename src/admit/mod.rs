@@ -8,6 +8,7 @@
 mod bandwidth;
 mod concurrency;
 mod limits;
+mod mints;
 mod peers;
 pub mod quota;
 mod rate;
@@ -30,6 +31,7 @@ pub struct Admit {
     peers: peers::Peers,
     requests: rate::RequestRate,
     bandwidth: bandwidth::Bandwidth,
+    mints: mints::Mints,
 }
 
 impl Admit {
@@ -40,6 +42,7 @@ impl Admit {
             peers: peers::Peers::new(metrics.clone()),
             requests: rate::RequestRate::new(replicas.clone(), metrics.clone()),
             bandwidth: bandwidth::Bandwidth::new(replicas.clone()),
+            mints: mints::Mints::new(replicas.clone()),
         }
     }
 
@@ -67,6 +70,11 @@ impl Admit {
     pub fn admit(&self, permit: &mut Permit, user: &UserId, limits: &UserLimits) -> Result<()> {
         self.concurrency.admit(permit, user, limits.max_concurrent_requests)?;
         self.requests.check(user, limits)
+    }
+
+    /// One more set of temporary keys for the user.
+    pub fn mint(&self, user: &UserId) -> Result<()> {
+        self.mints.check(user)
     }
 
     /// Paces a body that the user sends.

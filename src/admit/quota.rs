@@ -93,7 +93,7 @@ impl Quota {
         &self.0.ids
     }
 
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &Arc<Store> {
         &self.0.store
     }
 

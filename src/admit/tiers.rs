@@ -13,8 +13,8 @@ use tokio::sync::OnceCell;
 use super::UserLimits;
 use crate::account::{self, Millis};
 use crate::config::{Config, Tier};
-use crate::store::{Result, Store, UserRecord};
-use crate::types::{Role, UserId};
+use crate::store::{Known, Result, Store, UserChange, UserRecord};
+use crate::types::{AccessKeyId, Role, UserId};
 
 /// How old an answer may be: a change made at another gateway is seen here after as long.
 const FRESH: Duration = Duration::from_secs(5);
@@ -27,7 +27,9 @@ pub struct Standing {
     pub tier: Arc<str>,
     pub role: Role,
     pub enabled: bool,
-    /// The user record's; see there.
+    /// Whether there is such a user: in the file, or with a record.
+    pub known: bool,
+    /// The user record's; see there. Of a user who was removed, that of whoever comes next.
     pub generation: Millis,
     /// The tier's, with the user's own in their place.
     pub limits: UserLimits,
@@ -45,6 +47,7 @@ impl Standing {
 pub struct Managed {
     pub tier: String,
     pub role: Role,
+    pub access_keys: Vec<AccessKeyId>,
 }
 
 /// What the configuration says of tiers and users.
@@ -61,7 +64,10 @@ impl Rules {
         Self {
             tiers: tiers.map(|(name, tier)| (name.clone(), (name.as_str().into(), tier.clone()))).collect(),
             managed: managed
-                .map(|user| (user.id.clone(), Managed { tier: user.tier.clone(), role: user.role }))
+                .map(|user| {
+                    let access_keys = user.access_keys.iter().map(|key| key.id.clone()).collect();
+                    (user.id.clone(), Managed { tier: user.tier.clone(), role: user.role, access_keys })
+                })
                 .collect(),
         }
     }
@@ -77,6 +83,19 @@ impl Rules {
 
     pub fn managed_users(&self) -> impl Iterator<Item = &UserId> {
         self.managed.keys()
+    }
+
+    /// A user who was removed may do nothing; unless the file has one of the id.
+    pub fn standing_of(&self, user: &UserId, known: &Known) -> Standing {
+        match known {
+            Known::User(record) => self.standing(user, Some(record)),
+            Known::Nobody => self.standing(user, None),
+            Known::Removed { next } => Standing {
+                enabled: self.managed(user).is_some(),
+                generation: *next,
+                ..self.standing(user, None)
+            },
+        }
     }
 
     /// The file's word on role and enabled, the record's on tier and limits; a tier that nobody knows any more
@@ -98,6 +117,7 @@ impl Rules {
                 None => record.and_then(|record| record.role).unwrap_or_default(),
             },
             enabled: managed.is_some() || record.is_none_or(|record| record.enabled),
+            known: managed.is_some() || record.is_some(),
             generation: record.map_or(0, |record| record.generation),
             limits: UserLimits::new(limits, record.map_or(&none, |record| &record.limits)),
         }
@@ -123,10 +143,24 @@ impl Tiers {
 
     pub async fn of(&self, user: &UserId) -> Result<Arc<Standing>> {
         let ask = async || {
-            let record = self.store.user(user).await?;
-            Ok(self.rules.standing(user, record.as_ref()))
+            let known = self.store.known(user).await?;
+            Ok(self.rules.standing_of(user, &known))
         };
         self.cache.get(user, ask).await
+    }
+
+    /// Makes a user whom nobody knows, in this tier if there is one of the name.
+    pub async fn provision(&self, user: &UserId, tier: Option<&str>, now: Millis) -> Result<Arc<Standing>> {
+        // Somebody may have made them since.
+        self.forget(user);
+        let standing = self.of(user).await?;
+        if standing.known {
+            return Ok(standing);
+        }
+        let tier = tier.filter(|name| self.rules.tiers.contains_key(*name)).map(str::to_owned);
+        self.store.change_user(user, &UserChange { tier, ..UserChange::default() }, now).await?;
+        self.forget(user);
+        self.of(user).await
     }
 
     /// Something about the user was changed: whoever asks from now on gets a new answer.
@@ -229,6 +263,19 @@ mod tests {
         let gone = rules.standing(&id("deputy"), Some(&record("tier-of-yesterday")));
         assert_eq!(&*gone.tier, "premium");
         assert_eq!(&*rules.standing(&id("own"), Some(&record("tier-of-yesterday"))).tier, "default");
+    }
+
+    #[test]
+    fn who_was_removed_may_do_nothing() {
+        let (rules, removed) = (rules(), Known::Removed { next: 7 });
+        let gone = rules.standing_of(&id("own"), &removed);
+        assert_eq!((gone.enabled, gone.generation), (false, 7));
+        let deputy = rules.standing_of(&id("deputy"), &removed);
+        assert_eq!((deputy.enabled, deputy.generation), (true, 7));
+        let known = Known::User(UserRecord { generation: 7, enabled: true, ..record("gold") });
+        let back = rules.standing_of(&id("own"), &known);
+        assert_eq!((back.enabled, back.generation, &*back.tier), (true, 7, "gold"));
+        assert!(rules.standing_of(&id("own"), &Known::Nobody).enabled);
     }
 
     #[tokio::test]

@@ -2,6 +2,8 @@
 //! Out: a small JSON document, or `{"error": "…"}` with one of the contract's statuses. Which calls there are is
 //! a table. Nobody gets here unauthenticated: what a caller without credentials is told is made here too.
 
+pub mod keys;
+pub mod page;
 pub mod quota;
 #[cfg(test)]
 mod tests;
@@ -18,12 +20,14 @@ use serde_json::json;
 use crate::account::Millis;
 use crate::admit::quota::millis;
 use crate::admit::tiers::Tiers;
+use crate::auth::Keyring;
 use crate::config::RefusalStatus;
 use crate::error::{Code, Error, Result};
 use crate::gateway::{ApiCall, JsonApi};
 use crate::s3::query::{self, Query};
 use crate::store::Store;
-use crate::types::Caller;
+use crate::types::{AccessKeyId, Caller, WayIn};
+use page::{Page, PageId as _, Wanted};
 use quota::Quota;
 pub use usage::{Totals, Usage};
 
@@ -32,17 +36,25 @@ enum Route {
     Quota,
     Check,
     Usage,
+    ListKeys,
+    CreateKey,
+    DeleteKey,
 }
 
+/// `{}` stands for one segment.
 const ROUTES: &[(Method, &str, Route)] = &[
     (Method::GET, "/api/v1/quota", Route::Quota),
     (Method::GET, "/api/v1/quota/check", Route::Check),
     (Method::GET, "/api/v1/usage", Route::Usage),
+    (Method::GET, "/api/v1/keys", Route::ListKeys),
+    (Method::POST, "/api/v1/keys", Route::CreateKey),
+    (Method::DELETE, "/api/v1/keys/{}", Route::DeleteKey),
 ];
 
 pub struct Api {
     store: Arc<Store>,
     tiers: Arc<Tiers>,
+    keyring: Arc<Keyring>,
     usage: Arc<dyn Usage>,
     refusal_status: RefusalStatus,
 }
@@ -54,6 +66,7 @@ pub struct Call<'a> {
     pub path: &'a str,
     pub query: &'a Query<'a>,
     pub caller: &'a Caller,
+    pub body: &'a [u8],
     pub now: Millis,
 }
 
@@ -61,10 +74,11 @@ impl Api {
     pub fn new(
         store: Arc<Store>,
         tiers: Arc<Tiers>,
+        keyring: Arc<Keyring>,
         usage: Arc<dyn Usage>,
         refusal_status: RefusalStatus,
     ) -> Self {
-        Self { store, tiers, usage, refusal_status }
+        Self { store, tiers, keyring, usage, refusal_status }
     }
 
     pub async fn answer(&self, call: Call<'_>) -> Response<Bytes> {
@@ -73,7 +87,8 @@ impl Api {
 
     async fn serve(&self, call: Call<'_>) -> Result<Response<Bytes>> {
         let user = &call.caller.user;
-        match route(call.method, call.path)? {
+        let (route, segment) = route(call.method, call.path)?;
+        match route {
             Route::Quota => json_response(&Quota::read(&self.store, &self.tiers, user, call.now).await?),
             Route::Check => {
                 let size = size(call.query)?;
@@ -81,15 +96,40 @@ impl Api {
                 json_response(&json!({ "allowed": true }))
             }
             Route::Usage => json_response(&self.usage.usage(user).await?.document(user)),
+            Route::ListKeys => {
+                may_have_keys(call.caller)?;
+                let wanted = Wanted::parse(call.query)?;
+                let (keys, next) = keys::list(&self.keyring, self.tiers.rules(), user, &wanted).await?;
+                json_response(&Page { name: "keys", items: &keys, next: next.as_deref() })
+            }
+            Route::CreateKey => {
+                may_have_keys(call.caller)?;
+                let rules = self.tiers.rules();
+                let made = keys::create(&self.keyring, rules, user, call.body, call.now).await?;
+                tracing::info!(target: "audit", who = %user, what = "create_key", on = %made.access_key_id);
+                let mut response = json_response(&made)?;
+                *response.status_mut() = StatusCode::CREATED;
+                Ok(response)
+            }
+            Route::DeleteKey => {
+                may_have_keys(call.caller)?;
+                let id = AccessKeyId::parse(segment)
+                    .ok_or_else(|| Error::new(Code::InvalidArgument).say(AccessKeyId::EXPECTED))?;
+                keys::revoke(&self.keyring, self.tiers.rules(), user, &id).await?;
+                tracing::info!(target: "audit", who = %user, what = "delete_key", on = id.as_str());
+                let mut response = Response::new(Bytes::new());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                Ok(response)
+            }
         }
     }
 }
 
 impl JsonApi for Api {
     fn answer<'a>(&'a self, call: ApiCall<'a>) -> BoxFuture<'a, Response<Bytes>> {
-        let ApiCall { parts, query, caller, now } = call;
+        let ApiCall { parts, query, caller, body, now } = call;
         let (method, path, now) = (&parts.method, parts.uri.path(), millis(now));
-        Box::pin(self.answer(Call { method, path, query, caller, now }))
+        Box::pin(self.answer(Call { method, path, query, caller, body, now }))
     }
 
     fn unauthenticated(&self, error: &Error) -> Response<Bytes> {
@@ -101,11 +141,30 @@ impl JsonApi for Api {
     }
 }
 
-fn route(method: &Method, path: &str) -> Result<Route> {
-    let found = ROUTES.iter().find(|(known, at, _)| known == method && *at == path);
-    found.map(|(_, _, route)| *route).ok_or_else(|| {
+/// The route, and the segment that a path has for `{}`.
+fn route<'p>(method: &Method, path: &'p str) -> Result<(Route, &'p str)> {
+    let segment = |pattern: &str| match pattern.strip_suffix("{}") {
+        None => (pattern == path).then_some(""),
+        Some(list) => path.strip_prefix(list).filter(|id| !id.is_empty() && !id.contains('/')),
+    };
+    let mut found = ROUTES.iter().filter(|(known, ..)| known == method);
+    found.find_map(|(_, pattern, route)| Some((*route, segment(pattern)?))).ok_or_else(|| {
         Error::new(Code::NoSuchKey).say(format!("There is no {method} of this path in the API."))
     })
+}
+
+/// What outlives temporary keys is not theirs to make, nor to see or end; and a URL that was given away is not its
+/// maker. A token is its user's own word, as a lasting key is.
+fn may_have_keys(caller: &Caller) -> Result<()> {
+    match caller.way {
+        WayIn::SigV4Header | WayIn::Jwt => Ok(()),
+        WayIn::Sts => {
+            Err(Error::new(Code::AccessDenied).say("Access keys cannot be managed with temporary keys."))
+        }
+        WayIn::SigV4Presigned => {
+            Err(Error::new(Code::AccessDenied).say("Access keys cannot be managed by a presigned URL."))
+        }
+    }
 }
 
 fn size(query: &Query<'_>) -> Result<u64> {
@@ -116,9 +175,9 @@ fn size(query: &Query<'_>) -> Result<u64> {
 
 /// What a caller is told who could not be authenticated: whatever was wrong with the credentials is 401.
 pub fn unauthenticated(error: &Error) -> Response<Bytes> {
-    let status = match status(error) {
-        StatusCode::FORBIDDEN => StatusCode::UNAUTHORIZED,
-        other => other,
+    let status = match (error.code, status(error)) {
+        (Code::ExpiredToken, _) | (_, StatusCode::FORBIDDEN) => StatusCode::UNAUTHORIZED,
+        (_, other) => other,
     };
     let text = match error.code {
         Code::AccessDenied => "Credentials are missing, or not valid for this request.",
@@ -141,7 +200,7 @@ pub fn refused(error: &Error) -> Response<Bytes> {
 }
 
 /// The few statuses of the API.
-fn status(error: &Error) -> StatusCode {
+pub fn status(error: &Error) -> StatusCode {
     match error.status() {
         // S3 clients are slowed down with 503, all others with 429.
         StatusCode::SERVICE_UNAVAILABLE if error.code == Code::SlowDown && !error.has_own_status() => {

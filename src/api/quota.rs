@@ -140,7 +140,14 @@ mod tests {
 
     fn standing(limits: &Tier) -> Standing {
         let limits = UserLimits::new(limits, &BTreeMap::new());
-        Standing { tier: "default".into(), role: Role::User, enabled: true, generation: 0, limits }
+        Standing {
+            tier: "default".into(),
+            role: Role::User,
+            enabled: true,
+            known: true,
+            generation: 0,
+            limits,
+        }
     }
 
     fn document(limits: &Tier, account: &Account) -> String {

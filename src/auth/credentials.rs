@@ -1,8 +1,11 @@
-//! Access keys and whose they are.
+//! Access keys and whose they are: first those of the configuration file, then those of the store.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use super::keyring::Keyring;
 use crate::config;
+use crate::store;
 use crate::types::{AccessKeyId, Role, Secret, UserId};
 
 /// One live access key.
@@ -15,14 +18,17 @@ pub(super) struct Credential {
     pub role: Role,
 }
 
-/// The access keys of the users whom the configuration manages.
 pub(super) struct Directory {
-    by_access_key: HashMap<String, Credential>,
+    /// The keys of the users whom the configuration manages.
+    managed: HashMap<String, Arc<Credential>>,
+    keyring: Arc<Keyring>,
+    /// In the place of a key that there is not: to find that out takes what it takes to find a signature wrong.
+    nobody: Credential,
 }
 
 impl Directory {
-    pub(super) fn new(users: &[config::User]) -> Self {
-        let mut by_access_key = HashMap::new();
+    pub(super) fn new(users: &[config::User], keyring: Arc<Keyring>) -> Self {
+        let mut managed = HashMap::new();
         for user in users {
             for key in &user.access_keys {
                 let credential = Credential {
@@ -32,13 +38,31 @@ impl Directory {
                     user: user.id.clone(),
                     role: user.role,
                 };
-                by_access_key.insert(key.id.as_str().to_owned(), credential);
+                managed.insert(key.id.as_str().to_owned(), Arc::new(credential));
             }
         }
-        Self { by_access_key }
+        let nobody = Credential {
+            access_key_id: AccessKeyId::parse("nobody").expect("six letters"),
+            secret: Secret::new("nobody knows it, for nobody has it".to_owned()),
+            generation: 0,
+            user: UserId::parse("nobody").expect("six letters"),
+            role: Role::User,
+        };
+        Self { managed, keyring, nobody }
     }
 
-    pub(super) fn find(&self, access_key_id: &str) -> Option<&Credential> {
-        self.by_access_key.get(access_key_id)
+    pub(super) async fn find(&self, access_key_id: &str) -> store::Result<Option<Arc<Credential>>> {
+        match self.managed.get(access_key_id) {
+            Some(credential) => Ok(Some(credential.clone())),
+            None => self.keyring.find(access_key_id).await,
+        }
+    }
+
+    pub(super) fn nobody(&self) -> &Credential {
+        &self.nobody
+    }
+
+    pub(super) fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 }

@@ -24,9 +24,9 @@ use crate::types::UserId;
 
 /// For the head of an answer, and for a document.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The largest document that is believed: a page of users.
+/// The largest document that is believed: a page of a list.
 const MAX_DOCUMENT: usize = 16 << 20;
-/// Users of one page.
+/// Items of one page.
 const PAGE: usize = 1000;
 const ADMIN_URL_HELP: &str = "The gateway's admin listener; the token comes from BUCKETWARDEN_ADMIN_TOKEN";
 const TOKEN: &str = "BUCKETWARDEN_ADMIN_TOKEN";
@@ -111,16 +111,16 @@ impl AdminApi {
         serde_json::from_slice(&document).context("the gateway's answer is none that is known")
     }
 
-    /// All of a list, page by page.
-    pub(super) async fn list<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Vec<T>> {
+    /// All of a list, page by page; `name` is what it is called in each.
+    pub(super) async fn list<T: DeserializeOwned>(&self, path: &str, name: &str) -> anyhow::Result<Vec<T>> {
         let (mut all, mut after) = (Vec::new(), String::new());
         loop {
             let mut page: Value = self.get(&format!("{path}?limit={PAGE}&after={after}")).await?;
-            let Some(Value::Array(users)) = page.get_mut("users").map(Value::take) else {
-                bail!("the gateway's answer is no list of users");
+            let Some(Value::Array(items)) = page.get_mut(name).map(Value::take) else {
+                bail!("the gateway's answer is no list of {name}");
             };
-            for user in users {
-                all.push(serde_json::from_value(user).context("the gateway's answer is none that is known")?);
+            for item in items {
+                all.push(serde_json::from_value(item).context("the gateway's answer is none that is known")?);
             }
             match page.get("next").and_then(Value::as_str) {
                 Some(next) if next > after.as_str() => next.clone_into(&mut after),

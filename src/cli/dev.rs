@@ -1,6 +1,9 @@
 //! `bucketwarden dev`: the whole gateway on one data folder, with an embedded S3 store as its upstream. The
-//! first start writes `gateway.toml` there, an ordinary configuration with two users and fresh keys; later
-//! starts read it. The store listens on a port of its own, so that the gateway signs and streams for real.
+//! first start writes `gateway.toml` there, an ordinary configuration with fresh secrets; later starts read it. Its
+//! two users live in the state store (`users`). The store listens on a port of its own, so that the gateway signs and streams for real.
+
+mod tokens;
+mod users;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,9 +20,11 @@ use tokio::sync::oneshot;
 
 use super::serve::Signals;
 use super::{Failure, environment, is_loopback, log, runtime};
+use crate::admit::quota::millis;
 use crate::app::Bound;
 use crate::config::{Config, Loaded, Sources};
 use crate::dev_store::{DevStore, Settings};
+use users::{Key, Users};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -66,7 +71,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             stopped.await.ok();
         }));
         let bound = Bound::new(&loaded.config, access_log).await?;
-        let env = dev_env(&loaded.config, bound.s3_addr()?, bound.admin_addr()?)?;
+        let users = Users::ready(&loaded.config, &bound, millis(crate::now())).await?;
+        let env = dev_env(&loaded.config, &users, bound.s3_addr()?, bound.admin_addr()?)?;
         write_private(&arguments.data.join("dev.env"), &env)?;
         print!("{}", block(&env, &arguments.data));
         if signals.end(bound.run()?).await {
@@ -111,27 +117,15 @@ secret_access_key = "{upstream_secret}"
 [auth]
 master_key = "{master_key}"
 
+{issuer}
 [log]
 format = "text"
-
-[[users]]
-id = "alice"
-tier = "default"
-access_keys = [{{ id = "{alice_id}", secret = "{alice_secret}" }}]
-
-[[users]]
-id = "bob"
-tier = "premium"
-access_keys = [{{ id = "{bob_id}", secret = "{bob_secret}" }}]
 "#,
         admin_token = random_secret()?,
         upstream_id = random_key_id()?,
         upstream_secret = random_secret()?,
         master_key = STANDARD.encode(random::<32>()?),
-        alice_id = random_key_id()?,
-        alice_secret = random_secret()?,
-        bob_id = random_key_id()?,
-        bob_secret = random_secret()?,
+        issuer = tokens::section(&random_secret()?),
     ))
 }
 
@@ -149,32 +143,41 @@ fn load(arguments: &Arguments, file: PathBuf, store: SocketAddr) -> Result<Loade
 }
 
 /// What a shell needs to be alice, and some of bob.
-fn dev_env(config: &Config, s3: SocketAddr, admin: SocketAddr) -> anyhow::Result<String> {
-    let key = |user: &str| {
-        let user = config.users.iter().find(|candidate| candidate.id.as_str() == user);
-        user.and_then(|user| user.access_keys.first())
-    };
-    let alice = key("alice").context("gateway.toml has no access key of alice")?;
-    let bob = key("bob").context("gateway.toml has no access key of bob")?;
+fn dev_env(config: &Config, users: &Users, s3: SocketAddr, admin: SocketAddr) -> anyhow::Result<String> {
     let endpoint = match (&config.server.public_url, &config.server.tls) {
         (Some(url), _) => url.to_string().trim_end_matches('/').to_owned(),
         (None, Some(_)) => format!("https://{s3}"),
         (None, None) => format!("http://{s3}"),
     };
     let token = config.admin.token.as_ref().map_or("", |token| token.expose());
+    let key = |names: [&'static str; 2], key: &Option<Key>| {
+        let key = key.as_ref().map(|(id, secret)| [id.as_str().to_owned(), secret.expose().to_owned()]);
+        key.map(|values| names.into_iter().zip(values)).into_iter().flatten()
+    };
+    let now = crate::now();
+    let token_of = |name: &'static str, user: &str| -> anyhow::Result<Option<(&'static str, String)>> {
+        Ok(tokens::token(config, user, now)?.map(|token| (name, token)))
+    };
+    let region = &config.upstream.region;
+    let variables = [("AWS_ENDPOINT_URL", endpoint), ("AWS_REGION", region.clone())]
+        .into_iter()
+        .chain([("AWS_DEFAULT_REGION", region.clone())])
+        .chain(key(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], &users.alice))
+        .chain(key(["BOB_ACCESS_KEY_ID", "BOB_SECRET_ACCESS_KEY"], &users.bob))
+        .chain(token_of("ALICE_TOKEN", "alice")?)
+        .chain(token_of("BOB_TOKEN", "bob")?)
+        .chain([
+            ("BUCKETWARDEN_ADMIN_URL", format!("http://{admin}")),
+            ("BUCKETWARDEN_ADMIN_TOKEN", token.to_owned()),
+        ]);
     let mut env = String::new();
-    for (name, value) in [
-        ("AWS_ENDPOINT_URL", endpoint.as_str()),
-        ("AWS_REGION", &config.upstream.region),
-        ("AWS_DEFAULT_REGION", &config.upstream.region),
-        ("AWS_ACCESS_KEY_ID", alice.id.as_str()),
-        ("AWS_SECRET_ACCESS_KEY", alice.secret.expose()),
-        ("BOB_ACCESS_KEY_ID", bob.id.as_str()),
-        ("BOB_SECRET_ACCESS_KEY", bob.secret.expose()),
-        ("BUCKETWARDEN_ADMIN_URL", &format!("http://{admin}")),
-        ("BUCKETWARDEN_ADMIN_TOKEN", token),
-    ] {
+    for (name, value) in variables {
         writeln!(env, "export {name}={value}")?;
+    }
+    for (user, key) in [("alice", &users.alice), ("bob", &users.bob)] {
+        if key.is_none() {
+            writeln!(env, "# {user} has no access key that works; see `bucketwarden key list {user}`")?;
+        }
     }
     Ok(env)
 }

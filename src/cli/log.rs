@@ -22,6 +22,7 @@ pub(super) fn start(config: &config::Log) -> anyhow::Result<(AccessLog, WorkerGu
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("bucketwarden", level)
+        .with_target("audit", level)
         // Logs every refusal as an error; whoever made the request hears of it anyway.
         .with_target("s3s", LevelFilter::OFF);
     let layer = tracing_subscriber::fmt::layer().with_writer(writer.clone());

@@ -4,7 +4,10 @@
 mod admin;
 mod check;
 mod dev;
+mod explain;
 mod healthcheck;
+mod job;
+mod key;
 mod log;
 mod quota;
 mod reconcile;
@@ -47,8 +50,16 @@ enum Command {
     /// Users, their tier and own limits.
     #[command(subcommand)]
     User(user::Command),
+    /// Access keys of a user.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Which user owns which training job.
+    #[command(subcommand)]
+    Job(job::Command),
     /// Usage and limits.
     Quota(quota::Arguments),
+    /// Why a request was refused, by the id that its answer carried.
+    Explain(explain::Arguments),
     /// Recounts storage from the bucket itself.
     Reconcile(reconcile::Arguments),
     /// Exits with 0 when the local gateway is ready.
@@ -88,7 +99,10 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Serve { config } => serve::run(config),
         Command::Check { config } => check::run(config),
         Command::User(command) => user::run(&command),
+        Command::Key(command) => key::run(&command),
+        Command::Job(command) => job::run(&command),
         Command::Quota(arguments) => quota::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Reconcile(arguments) => reconcile::run(&arguments),
         Command::Healthcheck { admin_url } => healthcheck::run(admin_url),
         Command::Version => {

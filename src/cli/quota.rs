@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let quota: Quota = api.get(&user_path(QUOTA, user)?).await?;
             return if arguments.json { pretty(&quota) } else { Ok(rows(&[quota])) };
         }
-        let quotas: Vec<Quota> = api.list(QUOTA).await?;
+        let quotas: Vec<Quota> = api.list(QUOTA, "users").await?;
         if arguments.json { pretty(&json!({ "users": quotas })) } else { Ok(rows(&quotas)) }
     })?;
     print!("{text}");

@@ -100,7 +100,7 @@ async fn told(api: &AdminApi, command: &Command) -> anyhow::Result<String> {
     };
     match command {
         Command::List { json, .. } => {
-            let users: Vec<Shown> = api.list(USERS).await?;
+            let users: Vec<Shown> = api.list(USERS, "users").await?;
             Ok(if *json { pretty(&json!({ "users": users }))? } else { rows(&users) })
         }
         Command::Show { user, json, .. } => {

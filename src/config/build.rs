@@ -158,8 +158,8 @@ fn jwt_keys(s: &Section) -> Option<JwtKeys> {
     let url = s.optional("jwks_url", "an https:// URL (http:// only to this machine)", |value| {
         rules::url(value).filter(|url| url.scheme_str() == Some("https") || rules::is_loopback(url))
     });
-    let jwks = s.file("jwks_file", rules::readable);
-    let public = s.file("public_key_file", rules::readable);
+    let jwks = s.file("jwks_file", rules::jwk_set);
+    let public = s.file("public_key_file", rules::public_key);
     let hs256 = s.secret("hs256_secret", rules::hs256_secret);
     url.map(JwtKeys::JwksUrl)
         .or(jwks.map(JwtKeys::JwksFile))

@@ -8,6 +8,8 @@ use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use http::Uri;
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::JwkSet;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -186,6 +188,22 @@ pub(super) fn pem_pair(cert: &Path, key: &Path) -> Result<(), String> {
     CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
         .map(|_| ())
         .map_err(|error| format!("expected the private key of server.tls.cert ({error})"))
+}
+
+/// A JWK set; which of its keys are of use is for those who use them.
+pub(super) fn jwk_set(path: &Path) -> Result<(), String> {
+    readable(path)?;
+    let set = std::fs::read(path).ok().and_then(|json| serde_json::from_slice::<JwkSet>(&json).ok());
+    set.map(drop).ok_or_else(|| "expected a JWK set".to_owned())
+}
+
+/// RSA, EC or Ed25519.
+pub(super) fn public_key(path: &Path) -> Result<(), String> {
+    readable(path)?;
+    let pem = std::fs::read_to_string(path).unwrap_or_default();
+    let kinds = [DecodingKey::from_rsa_pem, DecodingKey::from_ec_pem, DecodingKey::from_ed_pem];
+    let is_key = pem.contains("PUBLIC KEY-----") && kinds.iter().any(|read| read(pem.as_bytes()).is_ok());
+    if is_key { Ok(()) } else { Err("expected a public key in PEM".to_owned()) }
 }
 
 /// A file that can be read and holds something.

@@ -32,13 +32,6 @@ impl Config {
             missing: "there are no pre-authenticated requests",
             path: "upstream.native",
         },
-        Unbuilt { key: "[[auth.jwt]]", missing: "bearer tokens are not accepted", path: "auth.jwt" },
-        Unbuilt { key: "[auth.sts]", missing: "there are no temporary keys", path: "auth.sts" },
-        Unbuilt {
-            key: "[[buckets]] view = \"platform\"",
-            missing: "the bucket is not shown",
-            path: "buckets.view",
-        },
         Unbuilt { key: "[telemetry]", missing: "no traces are sent", path: "telemetry" },
     ];
 }
@@ -54,7 +47,7 @@ pub(super) fn warnings(config: &Config, said: &Table) -> Vec<String> {
         warnings.push(text.to_owned());
     }
     if config.auth.master_key.is_none() {
-        let text = "auth.master_key: missing: page tokens, upload ids and the ledger's names are made with a key derived from upstream.secret_access_key, and change with it";
+        let text = "auth.master_key: missing: users' access keys are sealed with, and page tokens, upload ids and the ledger's names are made with, a key derived from upstream.secret_access_key: when that changes, they are worth nothing";
         warnings.push(text.to_owned());
     }
     warnings

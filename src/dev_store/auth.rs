@@ -19,8 +19,8 @@ use sha2::{Digest, Sha256};
 use crate::error::{Code, Error, Result};
 use crate::s3::query::Query;
 use crate::sigv4::Payload;
-use crate::sigv4::verify::{self, Rules, presented};
-use crate::types::{Secret, WayIn};
+use crate::sigv4::verify::{self, Place, Rules, presented};
+use crate::types::Secret;
 
 const MAX_CLOCK_SKEW: Duration = Duration::from_mins(15);
 
@@ -77,9 +77,9 @@ impl Auth {
             return Err(Code::InvalidAccessKeyId.into());
         }
         let payload = presented.verify(head, &presented.signing_key(self.secret.expose()))?;
-        match presented.way {
-            WayIn::SigV4Header => Ok(payload.into_inner()),
-            WayIn::SigV4Presigned => Err(not_done("a presigned URL")),
+        match presented.place {
+            Place::Header => Ok(payload.into_inner()),
+            Place::Query => Err(not_done("a presigned URL")),
         }
     }
 }

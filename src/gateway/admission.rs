@@ -44,13 +44,18 @@ impl Gateway {
             };
             return match limits.file_size {
                 Some(max) if size > max => refused(Refusal::FileSize { size, max }),
-                Some(_) | None => Ok(Held { reservation: None, ledger: self.ledger.clone() }),
+                Some(_) | None => Ok(self.hold_nothing()),
             };
         }
         match self.ledger.admit(&ask.caller.user, write, limits).await? {
             Ok(reservation) => Ok(Held { reservation: Some(reservation), ledger: self.ledger.clone() }),
             Err(refusal) => refused(refusal),
         }
+    }
+
+    /// For a write that no quota counts.
+    pub(super) fn hold_nothing(&self) -> Held {
+        Held { reservation: None, ledger: self.ledger.clone() }
     }
 
     /// The object that was asked for, as the ledger names it.

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use serde::Serialize;
 
+use crate::error::{Code, Error, Result};
 use crate::gateway::keep_alive::Trickle;
 
 pub(super) struct Answer {
@@ -42,6 +44,13 @@ impl Answer {
             Self { status, headers: HeaderMap::new(), content: Content::Document(document.into()) };
         answer.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         answer
+    }
+
+    pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Result<Self> {
+        let text = serde_json::to_string(document)
+            .map_err(|error| Error::new(Code::InternalError).because(error))?;
+        let answer = Self { status, headers: HeaderMap::new(), content: Content::Document(text.into()) };
+        Ok(answer.header(header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
     }
 
     /// An upstream's answer with the headers that may be seen.

@@ -39,10 +39,21 @@ impl Gateway {
         if !mapped.is_empty() {
             results.extend(self.delete_mapped(&ask, mapped, record).await?);
         }
+        let is_deleted = |result: &&DeleteResult| matches!(result.outcome, DeleteOutcome::Deleted { .. });
+        let deleted_objects = results.iter().filter(is_deleted).count();
+        tracing::info!(
+            target: "audit",
+            request_id = %ask.request_id,
+            user = %ask.caller.user,
+            bucket = %ask.bucket(),
+            deleted_objects,
+            failed = results.len() - deleted_objects,
+            "a list of objects was deleted"
+        );
         Ok(Answer::xml(xml::write_delete_result(&results, delete.quiet)))
     }
 
-    async fn delete_mapped(
+    pub(super) async fn delete_mapped(
         &self,
         ask: &Ask<'_>,
         mapped: Vec<(UpstreamTarget, &DeleteObject)>,
@@ -58,8 +69,13 @@ impl Gateway {
             .header(HeaderName::from_static("content-md5"), HeaderValue::from_str(&digest).expect("base64"))
             .header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         let ids = self.ledger.quota().ids();
-        let targets = mapped.iter().map(|(target, _)| ids.target(&target.key)).collect();
-        let held = self.admit(ask, Write::Delete { targets }).await?;
+        let counted: Vec<bool> = mapped.iter().map(|(target, _)| ask.grant.counts(target)).collect();
+        let targets = kept(&counted, mapped.iter().map(|(target, _)| ids.target(&target.key)));
+        let held = if targets.is_empty() {
+            self.hold_nothing()
+        } else {
+            self.admit(ask, Write::Delete { targets }).await?
+        };
         let mapped: Vec<(UpstreamTarget, DeleteObject)> =
             mapped.into_iter().map(|(target, object)| (target, object.clone())).collect();
         let (upstream, now) = (self.upstream.clone(), ask.now);
@@ -72,7 +88,7 @@ impl Gateway {
             }
             .await;
             held.settle(match &results {
-                Ok(results) => Outcome::Each(results.iter().map(outcome_of_one).collect()),
+                Ok(results) => Outcome::Each(kept(&counted, results.iter().map(outcome_of_one))),
                 Err(_) => outcome(&results),
             })
             .await?;
@@ -82,6 +98,11 @@ impl Gateway {
         self.note_upstream(started, &results, record);
         results
     }
+}
+
+/// What belongs to the objects that count: the ledger knows of no others.
+fn kept<T>(counted: &[bool], all: impl Iterator<Item = T>) -> Vec<T> {
+    all.zip(counted).filter_map(|(one, counts)| counts.then_some(one)).collect()
 }
 
 fn outcome_of_one(result: &DeleteResult) -> Outcome {

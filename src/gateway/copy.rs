@@ -12,11 +12,11 @@ use super::answer::Answer;
 use super::keep_alive::Promise;
 use super::settle::Record;
 use super::{Ask, Gateway, multipart};
-use crate::access;
+use crate::access::About;
 use crate::account::Write;
 use crate::error::{Code, Error, Result};
 use crate::keymap::UpstreamTarget;
-use crate::s3::operation::{Operation, client_key};
+use crate::s3::operation::{Access, Operation, client_key};
 use crate::s3::{query, uri, xml};
 use crate::types::{BucketName, ClientKey};
 use crate::upstream::{self, headers};
@@ -65,7 +65,9 @@ impl Gateway {
         };
         let source = Source::parse(header)?;
         let bucket = self.buckets.get(&source.bucket).ok_or(Code::NoSuchBucket)?;
-        let source_target = access::authorise_source(ask.caller, bucket)?.target(&source.key)?;
+        // A copy reads its source under the same rules as a GET.
+        let about = About::Key(source.key.as_str());
+        let source_target = self.grant(ask.caller, bucket, Access::Read, about).await?.target(&source.key)?;
 
         let is_part = ask.request.operation == Operation::UploadPartCopy;
         let mut call = self

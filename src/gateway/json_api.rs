@@ -3,13 +3,15 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::Response;
 use http::request::Parts;
+use http::{Method, Response};
 
 use super::answer::{Answer, Content};
 use super::settle::Record;
-use super::{Access, Gateway, Peer};
-use crate::error::Error;
+use super::{Access, Gateway, Peer, Stage, Visit, platform};
+use crate::auth::Proof;
+use crate::body::unread::Unread;
+use crate::error::{Error, Result};
 use crate::s3::query::Query;
 use crate::sigv4::verify::Head;
 use crate::types::Caller;
@@ -23,6 +25,8 @@ pub struct ApiCall<'a> {
     pub parts: &'a Parts,
     pub query: &'a Query<'a>,
     pub caller: &'a Caller,
+    /// A small document, verified.
+    pub body: &'a [u8],
     pub now: SystemTime,
 }
 
@@ -42,30 +46,53 @@ impl Gateway {
     pub(super) async fn serve_api(
         &self,
         parts: &Parts,
+        body: &mut Unread,
         peer: Peer,
         now: SystemTime,
         record: &mut Record,
-    ) -> Answer {
-        let answered = async {
-            let query =
-                Query::parse(parts.uri.query().unwrap_or("")).map_err(|error| self.api.refused(&error))?;
-            let head = Head {
-                method: parts.method.as_str(),
-                raw_path: parts.uri.path(),
-                query: &query,
-                headers: &parts.headers,
-            };
-            self.let_in(head, peer, now, record).map_err(|error| self.api.unauthenticated(&error))?;
-            self.standing(record, Access::Read).await.map_err(|error| self.api.refused(&error))?;
-            let caller = record.caller.as_ref().expect("who was let in is known");
-            // A user who is seen for the first time is counted before anything is said of them.
-            if let Err(error) = self.ledger.count_at_first_sight(&caller.user).await {
-                tracing::debug!(user = %caller.user, %error, "not counted yet");
-            }
-            Ok(self.api.answer(ApiCall { parts, query: &query, caller, now }).await)
+    ) -> Result<Answer> {
+        let query = Query::parse(parts.uri.query().unwrap_or(""))?;
+        let head = Head {
+            method: parts.method.as_str(),
+            raw_path: parts.uri.path(),
+            query: &query,
+            headers: &parts.headers,
         };
-        let response = answered.await.unwrap_or_else(|refusal| refusal);
-        let (parts, body) = response.into_parts();
-        Answer { status: parts.status, headers: parts.headers, content: Content::Document(body) }
+        let call = platform::Call::find(&parts.method, parts.uri.path());
+        record.stage = Some(Stage::Authentication);
+        let (payload, Proof { life, origin }) = self.let_in(head, peer, now, record).await?;
+        let access = call.map_or(Access::Read, |call| call.access(&parts.method));
+        let standing = self.recognise(life, access, now, record).await?;
+        record.stage = None;
+        self.make_room(&standing, record)?;
+        let visit = Visit { parts, standing, origin, peer, now };
+        if let Some(call) = call {
+            return self.serve_platform(call, query, &visit, payload, body, record).await;
+        }
+        let caller = record.caller.as_ref().expect("who was let in is known");
+        // A user who is seen for the first time is counted before anything is said of them.
+        if let Err(error) = self.ledger.count_at_first_sight(&caller.user).await {
+            tracing::debug!(user = %caller.user, %error, "not counted yet");
+        }
+        let caller = caller.clone();
+        let document = match parts.method {
+            Method::POST => self.read_body(&visit, payload, body, record).await?,
+            _ => Bytes::new(),
+        };
+        let call = ApiCall { parts, query: &query, caller: &caller, body: &document, now };
+        Ok(whole(self.api.answer(call).await))
     }
+
+    /// What a caller of the API is told who is refused.
+    pub(super) fn api_error(&self, error: &Error, record: &Record) -> Answer {
+        whole(match (&record.caller, record.stage) {
+            (None, _) | (_, Some(Stage::Authentication)) => self.api.unauthenticated(error),
+            (Some(_), Some(Stage::Authorisation) | None) => self.api.refused(error),
+        })
+    }
+}
+
+fn whole(response: Response<Bytes>) -> Answer {
+    let (parts, body) = response.into_parts();
+    Answer { status: parts.status, headers: parts.headers, content: Content::Document(body) }
 }

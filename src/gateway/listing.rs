@@ -1,69 +1,53 @@
-//! Listings: `ListObjects` (both versions), `ListObjectVersions`, `ListMultipartUploads`. The client's prefix and
-//! markers are moved into its scope, the page that comes back is moved out again. Continuation tokens and
-//! upload ids leave sealed to this user, bucket and listing.
+//! Listings: `ListObjects` (both versions), `ListObjectVersions`, `ListMultipartUploads`. In: what the client asks,
+//! read and checked. Out: a page, made run by run in `runs`. The client's prefix and markers are moved into its
+//! scope, what comes back is moved out again. Continuation tokens and upload ids leave sealed to this user, bucket
+//! and listing.
+
+mod runs;
 
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
 
+use futures_util::future::BoxFuture;
 use http::Method;
 
 use super::answer::Answer;
 use super::settle::Record;
 use super::{Ask, Context, Gateway, local};
-use crate::access::Sees;
 use crate::error::{Code, Error, Result};
 use crate::s3::operation::Operation;
 use crate::s3::query::number;
 use crate::s3::uri::PlusMeaning;
-use crate::s3::xml::{self, ListView, ObjectsPage, Rewritten, Unmap, UploadsPage, VersionsPage};
-use crate::upstream::{self, Call};
+use crate::s3::xml::{self, ListPage, ListView, Next, Portion};
+use crate::upstream::{Call, read_document};
+use runs::{Run, Source};
 
 /// The most entries of one page, as S3 has it.
 const MAX_ENTRIES: u32 = 1000;
 
 impl Gateway {
     pub(super) async fn list_objects(&self, ask: Ask<'_>, record: &mut Record) -> Result<Answer> {
-        let listing = Listing::new(&ask, "max-keys")?;
         let is_v2 = ask.request.operation == Operation::ListObjectsV2;
-        let context = listing.context(&ask);
-        let seal = |token: &str| self.tokens.seal(token, &context);
-        let continuation_token = ask.param("continuation-token").filter(|_| is_v2);
-        let start_after = ask.param("start-after").filter(|_| is_v2);
-        let marker = ask.param("marker").unwrap_or("");
-        let page = if is_v2 {
-            ObjectsPage::V2 { start_after, continuation_token, token: &seal }
-        } else {
-            ObjectsPage::V1 { marker }
-        };
-        let unmap = unmap(&ask);
-        let shows_owner = !is_v2 || ask.param("fetch-owner") == Some("true");
-        let view = |plus| listing.view(&ask, shows_owner, plus, &unmap);
-        let upstream_token = match continuation_token {
-            Some("") => return Err(bad_token()),
-            Some(token) => Some(self.tokens.open(token, &context).ok_or_else(bad_token)?),
-            None => None,
-        };
-        if listing.is_empty(&ask) {
-            return Ok(Answer::xml(xml::empty_objects(&view(PlusMeaning::Space), &page)));
+        let mut listing = Listing::new(&ask, "max-keys")?;
+        listing.shows_owner = !is_v2 || ask.param("fetch-owner") == Some("true");
+        if !is_v2 {
+            let marker = ask.param("marker").unwrap_or("");
+            return self.list(&listing, &ListPage::V1 { marker }, after(marker, None), record).await;
         }
-        let mut call = listing.call(self, &ask);
-        if is_v2 {
-            call = call.query("list-type", "2");
-            if let Some(token) = &upstream_token {
-                call = call.query("continuation-token", token);
-            } else if let Some(start_after) = start_after.filter(|text| !text.is_empty()) {
-                call = call.query("start-after", &ask.grant.scope().extend(start_after));
+        let (start_after, token) = (ask.param("start-after"), ask.param("continuation-token"));
+        let from = match token {
+            None => after(start_after.unwrap_or(""), None),
+            Some(token) => {
+                let place = self.tokens.open(token, &listing.context()).filter(|_| !token.is_empty());
+                Some(Next::Token(place.ok_or_else(bad_token)?))
             }
-        } else if !marker.is_empty() {
-            call = call.query("marker", &ask.grant.scope().extend(marker));
-        }
-        self.rewrite(call, &ask, record, |upstream, plus| xml::rewrite_objects(upstream, &view(plus), &page))
-            .await
+        };
+        let page = ListPage::V2 { start_after, continuation_token: token };
+        self.list(&listing, &page, from, record).await
     }
 
     pub(super) async fn list_versions(&self, ask: Ask<'_>, record: &mut Record) -> Result<Answer> {
         let listing = Listing::new(&ask, "max-keys")?;
-        let unmap = unmap(&ask);
-        let view = |plus| listing.view(&ask, true, plus, &unmap);
         let key_marker = ask.param("key-marker").unwrap_or("");
         let version_id_marker = ask.param("version-id-marker");
         if key_marker.is_empty() && version_id_marker.is_some_and(|marker| !marker.is_empty()) {
@@ -71,73 +55,140 @@ impl Gateway {
                 .say("A version-id marker cannot be specified without a key marker.")
                 .detail("ArgumentName", "version-id-marker"));
         }
-        let page = VersionsPage { key_marker, version_id_marker };
-        if listing.is_empty(&ask) {
-            return Ok(Answer::xml(xml::empty_versions(&view(PlusMeaning::Space), &page)));
-        }
-        let mut call = listing.call(self, &ask).query("versions", "");
-        if !key_marker.is_empty() {
-            call = call.query("key-marker", &ask.grant.scope().extend(key_marker));
-            if let Some(marker) = version_id_marker {
-                call = call.query("version-id-marker", marker);
-            }
-        }
-        self.rewrite(call, &ask, record, |upstream, plus| xml::rewrite_versions(upstream, &view(plus), &page))
-            .await
+        let page = ListPage::Versions { key_marker, version_id_marker };
+        self.list(&listing, &page, after(key_marker, version_id_marker), record).await
     }
 
     pub(super) async fn list_uploads(&self, ask: Ask<'_>, record: &mut Record) -> Result<Answer> {
         let listing = Listing::new(&ask, "max-uploads")?;
-        let unmap = unmap(&ask);
-        let view = |plus| listing.view(&ask, true, plus, &unmap);
         let key_marker = ask.param("key-marker").unwrap_or("");
         let upload_id_marker = ask.param("upload-id-marker").filter(|_| !key_marker.is_empty());
+        let id = match upload_id_marker.filter(|marker| !marker.is_empty()) {
+            None => None,
+            Some(marker) => {
+                let bad = || Error::new(Code::InvalidArgument).say("Invalid uploadId marker");
+                Some(self.tokens.unmark(marker, &ask.context(&[key_marker])).ok_or_else(bad)?)
+            }
+        };
         let mark = |key: &str, id: &str| self.tokens.mark(id, &ask.context(&[key]));
-        let page = UploadsPage { key_marker, upload_id_marker, upload_id: &mark };
-        if listing.is_empty(&ask) {
-            return Ok(Answer::xml(xml::empty_uploads(&view(PlusMeaning::Space), &page)));
-        }
-        let mut call = listing.call(self, &ask).query("uploads", "");
-        if !key_marker.is_empty() {
-            call = call.query("key-marker", &ask.grant.scope().extend(key_marker));
-        }
-        if let Some(marker) = upload_id_marker.filter(|marker| !marker.is_empty()) {
-            let bad = || Error::new(Code::InvalidArgument).say("Invalid uploadId marker");
-            let id = self.tokens.unmark(marker, &ask.context(&[key_marker])).ok_or_else(bad)?;
-            call = call.query("upload-id-marker", id);
-        }
-        self.rewrite(call, &ask, record, |upstream, plus| xml::rewrite_uploads(upstream, &view(plus), &page))
-            .await
+        let page = ListPage::Uploads { key_marker, upload_id_marker, upload_id: &mark };
+        self.list(&listing, &page, after(key_marker, id), record).await
     }
 
-    /// Asks for a page and rewrites it. Until this upstream has shown what it means by a `+` in an encoded name, a
-    /// page that holds one and proves nothing is asked for again, unencoded.
-    async fn rewrite(
+    async fn list(
         &self,
-        call: Call,
-        ask: &Ask<'_>,
+        listing: &Listing<'_>,
+        page: &ListPage<'_>,
+        from: Option<Next>,
         record: &mut Record,
-        rewrite: impl Fn(&str, PlusMeaning) -> Result<Rewritten>,
     ) -> Result<Answer> {
-        let response = self.forward(call.clone().query("encoding-type", "url"), ask, record).await?;
-        let document = upstream::read_document(response).await?;
-        let known = self.plus.get();
-        let page = rewrite(&document, known.unwrap_or(PlusMeaning::Space))?;
-        let proven = page.saw.plus_means();
+        let windows = listing.ask.grant.scope().windows();
+        let runs = match listing.max {
+            0 => Vec::new(),
+            _ => runs::all(windows, listing.prefix, listing.delimiter),
+        };
+        let pages = Pages { gateway: self, listing, page };
+        let started = Instant::now();
+        let filled = runs::fill(runs::from(runs, from), listing.max, &pages).await;
+        self.note_upstream(started, &filled, record);
+        let (portions, next) = filled?;
+        let next = next.map(|place| match page {
+            ListPage::V2 { .. } => Next::Token(self.tokens.seal(&place.token(), &listing.context())),
+            ListPage::V1 { .. } | ListPage::Versions { .. } | ListPage::Uploads { .. } => place.marker(),
+        });
+        let view = listing.view(None, PlusMeaning::Space, &|_| None);
+        Ok(Answer::xml(xml::write_listing(&view, page, &portions, next.as_ref())))
+    }
+}
+
+/// The upstream's pages of one listing.
+struct Pages<'a> {
+    gateway: &'a Gateway,
+    listing: &'a Listing<'a>,
+    page: &'a ListPage<'a>,
+}
+
+impl Source for Pages<'_> {
+    fn portion<'a>(&'a self, run: &'a Run, max: u32) -> BoxFuture<'a, Result<Portion>> {
+        Box::pin(async move {
+            if let Some(common) = &run.folds_into {
+                let found = self.ask(run, run.from.as_ref(), 1).await?;
+                let view = self.listing.view(None, PlusMeaning::Space, &|_| None);
+                let is_empty = found.count == 0 && found.next.is_none();
+                return Ok(if is_empty { found } else { xml::common_prefix(common, &view) });
+            }
+            let found = self.ask(run, run.from.as_ref(), max).await?;
+            if found.count == 0 && found.next.is_some() {
+                // The folder marker of the scope itself took the only place, and is not shown.
+                return self.ask(run, found.next.as_ref(), max).await;
+            }
+            Ok(found)
+        })
+    }
+}
+
+impl Pages<'_> {
+    /// Asks for a page and reads it. Until this upstream has shown what it means by a `+` in an encoded name, a page
+    /// that holds one and proves nothing is asked for again, unencoded.
+    async fn ask(&self, run: &Run, from: Option<&Next>, max: u32) -> Result<Portion> {
+        let (upstream, plus, ask) = (&self.gateway.upstream, &self.gateway.plus, self.listing.ask);
+        let call = self.call(run, from, max);
+        let unmap = unmap(ask);
+        let read = |document: &str, plus| {
+            let view = self.listing.view(run.until.as_deref(), plus, &unmap);
+            xml::read_portion(document, &view, self.page)
+        };
+        let response = upstream.send(call.clone().query("encoding-type", "url"), ask.now).await?;
+        let document = read_document(response).await?;
+        let known = plus.get();
+        let portion = read(&document, known.unwrap_or(PlusMeaning::Space))?;
+        let proven = portion.saw.plus_means();
         if let Some(meaning) = proven {
-            self.plus.learn(meaning);
+            plus.learn(meaning);
         }
-        let page = match (page.saw.plus, known, proven) {
+        match (portion.saw.plus, known, proven) {
             (true, _, Some(meaning)) if known.unwrap_or(PlusMeaning::Space) != meaning => {
-                rewrite(&document, meaning)?
+                read(&document, meaning)
             }
             (true, None, None) => {
-                let response = self.forward(call, ask, record).await?;
-                rewrite(&upstream::read_document(response).await?, PlusMeaning::Literal)?
+                let response = upstream.send(call, ask.now).await?;
+                read(&read_document(response).await?, PlusMeaning::Literal)
             }
-            (false, _, _) | (true, Some(_), None) | (true, _, Some(_)) => page,
+            (false, _, _) | (true, Some(_), None) | (true, _, Some(_)) => Ok(portion),
+        }
+    }
+
+    fn call(&self, run: &Run, from: Option<&Next>, max: u32) -> Call {
+        let (listing, scope) = (self.listing, self.listing.ask.grant.scope());
+        let mut call = self
+            .gateway
+            .upstream
+            .bucket_call(listing.ask.request.operation, Method::GET)
+            .query("prefix", &scope.extend(&run.prefix))
+            .query(listing.max_parameter, &max.to_string());
+        if let Some(delimiter) = listing.delimiter.filter(|_| run.folds_into.is_none()) {
+            call = call.query("delimiter", delimiter);
+        }
+        let (selector, marker, id_marker) = match self.page {
+            ListPage::V1 { .. } => (None, "marker", None),
+            ListPage::V2 { .. } => (Some(("list-type", "2")), "start-after", None),
+            ListPage::Versions { .. } => (Some(("versions", "")), "key-marker", Some("version-id-marker")),
+            ListPage::Uploads { .. } => (Some(("uploads", "")), "key-marker", Some("upload-id-marker")),
         };
-        Ok(Answer::xml(page.xml))
+        if let Some((name, value)) = selector {
+            call = call.query(name, value);
+        }
+        match from {
+            None => call,
+            Some(Next::Token(token)) => call.query("continuation-token", token),
+            Some(Next::After { name, id }) => {
+                call = call.query(marker, &scope.extend(name));
+                match id_marker.zip(id.as_deref()) {
+                    Some((id_marker, id)) => call.query(id_marker, id),
+                    None => call,
+                }
+            }
+        }
     }
 }
 
@@ -147,22 +198,29 @@ fn bad_token() -> Error {
         .detail("ArgumentName", "continuation-token")
 }
 
-/// Real keys to the caller's.
+/// Real names to the caller's.
 fn unmap(ask: &Ask<'_>) -> impl Fn(&str) -> Option<&str> {
-    |key| ask.grant.scope().unmap(key)
+    |name| ask.grant.scope().unmap(name)
+}
+
+/// An empty marker is none.
+fn after(name: &str, id: Option<&str>) -> Option<Next> {
+    (!name.is_empty()).then(|| Next::After { name: name.to_owned(), id: id.map(str::to_owned) })
 }
 
 /// The parameters that every listing has.
 struct Listing<'a> {
+    ask: &'a Ask<'a>,
     prefix: &'a str,
     delimiter: Option<&'a str>,
     max_parameter: &'static str,
     max: u32,
     url: bool,
+    shows_owner: bool,
 }
 
 impl<'a> Listing<'a> {
-    fn new(ask: &'a Ask<'_>, max_parameter: &'static str) -> Result<Self> {
+    fn new(ask: &'a Ask<'a>, max_parameter: &'static str) -> Result<Self> {
         let invalid = |name: &'static str, text: &'static str| {
             Error::new(Code::InvalidArgument).say(text).detail("ArgumentName", name)
         };
@@ -187,52 +245,32 @@ impl<'a> Listing<'a> {
             }
         };
         Ok(Self {
+            ask,
             prefix: ask.param("prefix").unwrap_or(""),
             delimiter: ask.param("delimiter").filter(|delimiter| !delimiter.is_empty()),
             max_parameter,
             max,
             url,
+            shows_owner: true,
         })
     }
 
-    /// There is nothing to ask the upstream for.
-    fn is_empty(&self, ask: &Ask<'_>) -> bool {
-        self.max == 0 || ask.grant.sees() == Sees::Nothing
-    }
-
     /// A continuation token goes on with this listing and no other.
-    fn context(&self, ask: &Ask<'_>) -> Context {
-        ask.context(&["list", self.prefix, self.delimiter.unwrap_or("")])
+    fn context(&self) -> Context {
+        self.ask.context(&["list", self.prefix, self.delimiter.unwrap_or("")])
     }
 
-    fn call(&self, gateway: &Gateway, ask: &Ask<'_>) -> Call {
-        let mut call = gateway
-            .upstream
-            .bucket_call(ask.request.operation, Method::GET)
-            .query("prefix", &ask.grant.scope().extend(self.prefix))
-            .query(self.max_parameter, &self.max.to_string());
-        if let Some(delimiter) = self.delimiter {
-            call = call.query("delimiter", delimiter);
-        }
-        call
-    }
-
-    fn view<'v>(
-        &'v self,
-        ask: &'v Ask<'_>,
-        shows_owner: bool,
-        plus: PlusMeaning,
-        unmap: Unmap<'v>,
-    ) -> ListView<'v> {
+    fn view<'v>(&'v self, until: Option<&'v str>, plus: PlusMeaning, unmap: xml::Unmap<'v>) -> ListView<'v> {
         ListView {
-            bucket: ask.bucket().as_str(),
+            bucket: self.ask.bucket().as_str(),
             prefix: self.prefix,
             delimiter: self.delimiter,
             max: self.max,
             url: self.url,
-            owner: shows_owner.then(|| local::owner(ask.caller)),
+            owner: self.shows_owner.then(|| local::owner(self.ask.caller)),
             plus,
             unmap,
+            until,
         }
     }
 }

@@ -7,14 +7,18 @@ mod admission;
 mod answer;
 mod batch;
 mod copy;
+mod door;
 mod json_api;
 mod keep_alive;
 mod listing;
 mod local;
 mod multipart;
 mod object;
+mod platform;
 mod presigned;
+mod refused;
 mod settle;
+mod sts;
 mod token;
 
 use std::collections::HashMap;
@@ -24,32 +28,34 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt as _;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
 
-use crate::access::{self, Grant};
+use crate::access::{self, About, Grant, Jobs};
 use crate::admit::Admit;
 use crate::admit::tiers::{Standing, Tiers};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Proof};
 use crate::body::download::Download;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
 use crate::body::unread::Unread;
 use crate::body::upload::UploadHandle;
-use crate::config::{self, BucketKind, Config, RefusalStatus};
+use crate::config::{Config, RefusalStatus};
 use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
 use crate::ledger::Ledger;
 use crate::metrics::Throttle;
+use crate::refusals::Stage;
 use crate::s3::operation::{self, Access, BodyKind, Operation, Target};
 use crate::s3::query::Query;
-use crate::s3::{uri, xml};
-use crate::sigv4::verify::{Head, VerifiedPayload, presented};
+use crate::s3::uri;
+use crate::sigv4::verify::{Head, VerifiedPayload};
 use crate::types::{BucketName, Caller, ClientKey, RequestId};
 use crate::upstream::{self, Call, Upstream};
 use answer::{Answer, Content, Stream};
 pub use json_api::{ApiCall, JsonApi};
 use keep_alive::SlowOperations;
+use platform::Visit;
 pub use settle::Instruments;
 use settle::Record;
 use token::{Context, Tokens};
@@ -59,12 +65,13 @@ pub type ResponseBody = Download<Stream, Record>;
 
 pub struct Gateway {
     authenticator: Authenticator,
-    buckets: HashMap<BucketName, config::Bucket>,
+    buckets: HashMap<BucketName, access::Bucket>,
     /// In the order of the configuration, as `ListBuckets` shows them.
     bucket_names: Vec<BucketName>,
     /// Shared with operations that outlive their client.
     upstream: Arc<Upstream>,
     slow_operations: SlowOperations,
+    jobs: Jobs,
     ledger: Ledger,
     tiers: Arc<Tiers>,
     api: Arc<dyn JsonApi>,
@@ -96,7 +103,7 @@ struct Ask<'a> {
     caller: &'a Caller,
     grant: Grant,
     standing: Arc<Standing>,
-    /// What is written in this bucket counts towards the quota.
+    /// What is written under this key counts towards the quota.
     counts: bool,
     peer: Peer,
     request_id: RequestId,
@@ -123,32 +130,32 @@ impl Ask<'_> {
 }
 
 impl Gateway {
+    #[expect(clippy::too_many_arguments, reason = "every room has its own")]
     pub fn new(
         config: &Config,
         instruments: Instruments,
+        authenticator: Authenticator,
         upstream: Arc<Upstream>,
         ledger: Ledger,
         tiers: Arc<Tiers>,
         admit: Admit,
         api: Arc<dyn JsonApi>,
     ) -> Self {
-        // A platform view is none of the buckets yet; the configuration warns of it.
-        let buckets: Vec<_> =
-            config.buckets.iter().filter(|bucket| bucket.kind != BucketKind::PlatformView).cloned().collect();
         let tokens = Tokens::new(config.shared_secret());
         let uri_scheme = config
             .uri
             .enabled
             .then(|| UriScheme { scheme: config.uri.scheme.clone(), bucket: config.uri.bucket.clone() });
         Self {
-            authenticator: Authenticator::new(config),
-            bucket_names: buckets.iter().map(|bucket| bucket.name.clone()).collect(),
-            buckets: buckets.into_iter().map(|bucket| (bucket.name.clone(), bucket)).collect(),
+            authenticator,
+            bucket_names: config.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
+            buckets: access::Bucket::all(&config.buckets).into_iter().collect(),
             upstream,
             slow_operations: SlowOperations::new(
                 config.server.max_in_flight.as_count(),
                 config.upstream.slow_operation_timeout,
             ),
+            jobs: Jobs::new(ledger.store().clone()),
             ledger,
             tiers,
             api,
@@ -181,7 +188,14 @@ impl Gateway {
             body.was_read_whole();
         }
         let goes_on = body.clear().await;
-        let mut response = respond(answer, &parts, self.upstream.idle_timeout(), record);
+        let answer = match answer {
+            Ok(answer) => {
+                record.answered(answer.status);
+                answer
+            }
+            Err(error) => self.refuse(&error, &parts, now, &mut record),
+        };
+        let mut response = respond(answer, self.upstream.idle_timeout(), record);
         if !goes_on {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -199,7 +213,10 @@ impl Gateway {
         record.permit = Some(self.admit.enter()?);
         check_http(parts)?;
         if self.is_api(parts) {
-            return Ok(self.serve_api(parts, peer, now, record).await);
+            return self.serve_api(parts, body, peer, now, record).await;
+        }
+        if self.is_sts(parts) {
+            return Ok(self.serve_sts(parts, body, peer, now, record).await);
         }
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
         let target = Target::parse(parts.uri.path(), self.host_bucket(parts).as_deref())?;
@@ -216,12 +233,15 @@ impl Gateway {
             query: &request.query,
             headers: &parts.headers,
         };
-        let payload = self.let_in(head, peer, now, record)?;
-        let standing = self.standing(record, request.operation.access()).await?;
-        let caller = record.caller.as_ref().expect("who was let in is known");
+        record.stage = Some(Stage::Authentication);
+        let (payload, Proof { life, origin }) = self.let_in(head, peer, now, record).await?;
+        let standing = self.recognise(life, request.operation.access(), now, record).await?;
+        record.stage = Some(Stage::Authorisation);
+        self.make_room(&standing, record)?;
+        let caller = record.caller.clone().expect("who was let in is known");
 
         let Some(bucket) = &request.target.bucket else {
-            return Ok(self.list_buckets(caller));
+            return Ok(self.list_buckets(&caller));
         };
         if request.operation == Operation::CreateBucket {
             return Err(if self.buckets.contains_key(bucket) {
@@ -230,23 +250,38 @@ impl Gateway {
                 Code::AccessDenied.into()
             });
         }
-        let bucket = self.buckets.get(bucket).ok_or(Code::NoSuchBucket)?;
-        let grant = access::authorise(caller, request.operation, bucket)?;
-        let caller = caller.clone();
-        upstream::headers::refuse_unimplemented(request.operation, &headers)?;
-        let ask = Ask {
-            parts,
-            headers: &headers,
-            request: &request,
-            caller: &caller,
-            grant,
-            standing,
-            counts: bucket.counts_towards_quota,
-            peer,
-            request_id: record.id,
-            now,
-        };
+        let visit = Visit { parts, standing, origin, peer, now };
+        let ask = self.ask(&request, &headers, &caller, &visit, record).await?;
         self.dispatch(ask, payload, body, record).await
+    }
+
+    /// The request of a caller who may make it.
+    async fn ask<'a>(
+        &self,
+        request: &'a operation::Request<'a>,
+        headers: &'a HeaderMap,
+        caller: &'a Caller,
+        visit: &Visit<'a>,
+        record: &mut Record,
+    ) -> Result<Ask<'a>> {
+        record.stage = Some(Stage::Authorisation);
+        let bucket = self.buckets.get(request.bucket()).ok_or(Code::NoSuchBucket)?;
+        let grant = self.grant(caller, bucket, request.operation.access(), about(request)).await?;
+        let target = request.target.key.as_ref().map(|key| grant.target(key)).transpose()?;
+        record.stage = None;
+        upstream::headers::refuse_unimplemented(request.operation, headers)?;
+        Ok(Ask {
+            parts: visit.parts,
+            headers,
+            request,
+            caller,
+            standing: visit.standing.clone(),
+            counts: target.is_none_or(|target| grant.counts(&target)),
+            grant,
+            peer: visit.peer,
+            request_id: record.id,
+            now: visit.now,
+        })
     }
 
     async fn dispatch(
@@ -305,50 +340,16 @@ impl Gateway {
         }
     }
 
-    /// Authenticates the caller, unless its address keeps failing at it.
-    fn let_in(
+    /// Leave to do something in a bucket, with the caller's jobs looked up where they matter.
+    async fn grant(
         &self,
-        head: Head<'_>,
-        peer: Peer,
-        now: SystemTime,
-        record: &mut Record,
-    ) -> Result<VerifiedPayload> {
-        let presented = presented(head);
-        let key = presented.as_ref().ok().map(|presented| presented.credential.access_key_id);
-        self.admit.check_peer(peer.ip, key)?;
-        match presented.and_then(|presented| self.authenticator.authenticate(head, &presented, now)) {
-            Ok((caller, payload)) => {
-                if let Some(key) = key {
-                    self.admit.peer_succeeded(peer.ip, key);
-                }
-                record.caller = Some(caller);
-                Ok(payload)
-            }
-            Err(error) => {
-                self.admit.peer_failed(peer.ip, key);
-                self.instruments.metrics.auth_failure(error.code);
-                Err(error)
-            }
-        }
-    }
-
-    /// The caller's tier and limits, and a place for the request within them. While the store is away, reads go on
-    /// with what is known without it.
-    async fn standing(&self, record: &mut Record, access: Access) -> Result<Arc<Standing>> {
-        let caller = record.caller.as_ref().expect("who was let in is known");
-        let standing = match self.tiers.of(&caller.user).await {
-            Ok(standing) => standing,
-            Err(_) if access != Access::Write => Arc::new(self.tiers.rules().standing(&caller.user, None)),
-            Err(unavailable) => return Err(unavailable.into()),
-        };
-        if !standing.enabled {
-            return Err(Code::InvalidAccessKeyId.into());
-        }
-        if let Some(permit) = &mut record.permit {
-            self.admit.admit(permit, &caller.user, &standing.limits)?;
-        }
-        record.download_pacer = self.admit.download_pacer(&caller.user, &standing.limits);
-        Ok(standing)
+        caller: &Caller,
+        bucket: &access::Bucket,
+        access: Access,
+        about: About<'_>,
+    ) -> Result<Grant> {
+        let jobs = self.jobs.of(caller, bucket.jobs_asked(caller, access, about)).await?;
+        bucket.authorise(caller, access, &jobs)
     }
 
     /// The bucket that a virtual-hosted `Host` names: `<bucket>.<virtual_host_suffix>`.
@@ -439,6 +440,16 @@ impl Gateway {
     }
 }
 
+/// What a request is about, as far as authorisation needs to know before it.
+fn about<'a>(request: &'a operation::Request<'_>) -> About<'a> {
+    match (request.operation.access(), &request.target.key) {
+        (Access::Bucket, _) => About::Bucket,
+        (Access::List, _) => About::Prefix(request.query.get("prefix").unwrap_or("")),
+        (Access::Read | Access::Write, Some(key)) => About::Key(key.as_str()),
+        (Access::Read | Access::Write, None) => About::Keys,
+    }
+}
+
 /// What hyper lets through and S3 does not.
 fn check_http(parts: &Parts) -> Result<()> {
     let bad = |text: &'static str| Err(Error::new(Code::InvalidRequest).say(text));
@@ -470,23 +481,8 @@ fn check_http(parts: &Parts) -> Result<()> {
     Ok(())
 }
 
-/// The one place where an answer, or an error, becomes a response.
-fn respond(
-    answer: Result<Answer>,
-    parts: &Parts,
-    stream_idle: Duration,
-    mut record: Record,
-) -> Response<ResponseBody> {
-    let mut answer = match answer {
-        Ok(answer) => {
-            record.answered(answer.status);
-            answer
-        }
-        Err(error) => {
-            record.refused(&error);
-            error_answer(&error, parts, record.id)
-        }
-    };
+/// The one place where an answer becomes a response.
+fn respond(mut answer: Answer, stream_idle: Duration, mut record: Record) -> Response<ResponseBody> {
     answer.headers.insert("x-amz-request-id", HeaderValue::from_str(record.id.as_str()).expect("hex digits"));
     answer.headers.insert(header::SERVER, HeaderValue::from_static("Bucketwarden"));
     let body = match answer.content {
@@ -505,21 +501,4 @@ fn respond(
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     response
-}
-
-fn error_answer(error: &Error, parts: &Parts, request_id: RequestId) -> Answer {
-    // A HEAD has no body to say the code in.
-    let mut answer = if parts.method == Method::HEAD {
-        Answer::empty(error.status())
-            .header("x-amz-error-code", HeaderValue::from_static(error.code.as_str()))
-    } else {
-        Answer::document(error.status(), xml::write_error(error, parts.uri.path(), request_id.as_str()))
-    };
-    if let Some(seconds) = error.retry_after_secs() {
-        answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if error.status() == StatusCode::UNAUTHORIZED {
-        answer.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    answer
 }

@@ -191,7 +191,17 @@ impl Gateway {
         };
         let answered = self.run_to_settlement(deleting).await;
         self.note_upstream(started, &answered, record);
-        Ok(Answer::empty(StatusCode::NO_CONTENT).headers(answered?))
+        let headers = answered?;
+        tracing::info!(
+            target: "audit",
+            request_id = %ask.request_id,
+            user = %ask.caller.user,
+            bucket = %ask.bucket(),
+            key = %ask.key().as_str().escape_debug(),
+            version_id,
+            "an object was deleted"
+        );
+        Ok(Answer::empty(StatusCode::NO_CONTENT).headers(headers))
     }
 
     /// `GetObjectAttributes`, as far as a HEAD can tell: the parts of a multipart object it cannot.

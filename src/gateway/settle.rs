@@ -17,6 +17,7 @@ use crate::body::pace::Pacer;
 use crate::body::upload::UploadHandle;
 use crate::error::{Blame, Code, Error};
 use crate::metrics::{Ended, Metrics};
+use crate::refusals::{Refusals, Stage};
 use crate::s3::operation::Operation;
 use crate::types::{BucketName, Caller, ClientKey, RequestId};
 
@@ -25,13 +26,15 @@ use crate::types::{BucketName, Caller, ClientKey, RequestId};
 pub struct Instruments {
     pub metrics: Arc<Metrics>,
     pub access_log: AccessLog,
+    /// Why the last refused requests were.
+    pub refusals: Arc<Refusals>,
     /// The drain's time is over: what ends early from now on was cut by the gateway.
     given_up: Arc<AtomicBool>,
 }
 
 impl Instruments {
     pub fn new(metrics: Arc<Metrics>, access_log: AccessLog) -> Self {
-        Self { metrics, access_log, given_up: Arc::default() }
+        Self { metrics, access_log, refusals: Arc::default(), given_up: Arc::default() }
     }
 
     pub fn give_up(&self) {
@@ -49,12 +52,14 @@ pub struct Record {
     _in_flight: InFlight,
     pub id: RequestId,
     started: Instant,
-    remote: IpAddr,
+    pub remote: IpAddr,
     user_agent: Option<HeaderValue>,
     pub caller: Option<Caller>,
     pub operation: Option<Operation>,
     pub bucket: Option<BucketName>,
     pub key: Option<ClientKey>,
+    /// The room that judges the request, as long as one does.
+    pub stage: Option<Stage>,
     /// The places that the request takes; given back when it has ended.
     pub permit: Option<Permit>,
     /// For the answer's body.
@@ -96,6 +101,7 @@ impl Record {
             operation: None,
             bucket: None,
             key: None,
+            stage: None,
             permit: None,
             download_pacer: Pacer::default(),
             upload: None,
@@ -116,8 +122,8 @@ impl Record {
         self.first_byte = Some(self.started.elapsed());
     }
 
-    pub fn refused(&mut self, error: &Error) {
-        self.answered(error.status());
+    pub fn refused(&mut self, error: &Error, status: StatusCode) {
+        self.answered(status);
         self.code = Some(error.code.as_str());
         match error.code.blame() {
             Blame::Client => tracing::debug!(request_id = %self.id, %error, "refused"),

@@ -20,8 +20,9 @@ use crate::admit::quota::{Admitted, Quota, Reservation};
 use crate::config::{self, BucketKind, PrefixTemplate};
 use crate::error::{Code, Error, Result};
 use crate::metrics::Metrics;
+use crate::s3::xml::Page;
 use crate::store::Store;
-use crate::types::{BucketName, UserId};
+use crate::types::{BucketName, UpstreamKey, UserId};
 use crate::upstream::Upstream;
 use inventory::Inventory;
 pub use recount::{Event, Recounted};
@@ -75,7 +76,7 @@ impl Ledger {
         &self.0.quota
     }
 
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &Arc<Store> {
         self.0.quota.store()
     }
 
@@ -102,6 +103,15 @@ impl Ledger {
             Some(account) if account.counted => Ok(()),
             Some(_) | None => self.wait_for_count(user).await,
         }
+    }
+
+    /// A page of what lies under a real prefix: keys and sizes, and how to go on.
+    pub async fn list(
+        &self,
+        prefix: &UpstreamKey,
+        token: Option<&str>,
+    ) -> Result<Page<(String, u64), String>> {
+        self.0.inventory.objects(prefix.as_str(), token, crate::now()).await
     }
 
     /// What the bucket itself says of a user, bucket by bucket: bytes and objects.

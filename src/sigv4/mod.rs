@@ -3,6 +3,9 @@
 
 pub mod canonical;
 pub mod chunk;
+mod claim;
+pub mod explain;
+pub mod presign;
 pub mod scope;
 pub mod sign;
 pub mod verify;

@@ -1,56 +1,29 @@
-//! Inbound checks. In: a request head as it came, what time it is, the rules. Out: first `Presented`, the one
-//! way in that the head uses, well-formed and in scope; then, given the signing key of the presented access
-//! key, a `VerifiedPayload`, which nothing else can make. Every failure is an error; nothing falls through.
+//! Inbound checks. In: a `Claim`, the head that it came with, what time it is, the rules. Out: given the signing key of
+//! the presented access key, or once a bearer's token was found true, a `VerifiedPayload`, which nothing else can
+//! make. Every failure is an error; nothing falls through.
 //!
 //! Follows <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html> and
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>.
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use subtle::ConstantTimeEq;
 
 use crate::error::{Code, Error, Result};
-use crate::s3::query::Query;
 use crate::sigv4::Payload;
 use crate::sigv4::canonical::{self, Canonical, Form};
 use crate::sigv4::chunk::ChunkSigner;
-use crate::sigv4::scope::{Credential, format_iso, parse_amz_date};
-use crate::types::WayIn;
+pub use crate::sigv4::claim::{ALGORITHM, Bearer, Claim, Head, Place, Presented, claimed, presented};
+use crate::sigv4::scope::{Credential, format_iso};
 
-pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
-/// A presigned URL lives at most seven days.
-const MAX_EXPIRES: u64 = 7 * 24 * 60 * 60;
-
-/// The head of a request, as it came off the wire.
-#[derive(Clone, Copy)]
-pub struct Head<'a> {
-    pub method: &'a str,
-    pub raw_path: &'a str,
-    pub query: &'a Query<'a>,
-    pub headers: &'a HeaderMap,
-}
 
 /// What a client may sign for, and when.
 pub struct Rules<'a> {
     pub regions: &'a [String],
     pub max_clock_skew: Duration,
     pub now: SystemTime,
-}
-
-/// A signature as presented: well-formed, not yet verified.
-#[derive(Debug)]
-pub struct Presented<'a> {
-    pub way: WayIn,
-    pub credential: Credential<'a>,
-    pub(super) signed_headers: &'a str,
-    signature: &'a str,
-    amz_date: Cow<'a, str>,
-    time: SystemTime,
-    /// Only for presigned URLs.
-    expires: Option<Duration>,
 }
 
 /// The payload mode of a request whose signature was verified.
@@ -60,138 +33,6 @@ impl VerifiedPayload {
     pub fn into_inner(self) -> Payload {
         self.0
     }
-}
-
-/// Finds the one way in that a request uses. A request without any is `AccessDenied`: nothing is public.
-pub fn presented(head: Head<'_>) -> Result<Presented<'_>> {
-    let mut authorizations = head.headers.get_all(header::AUTHORIZATION).iter();
-    let authorization = authorizations.next();
-    let query_v4 = head.query.has("X-Amz-Algorithm") || head.query.has("X-Amz-Signature");
-    let query_v2 = head.query.has("AWSAccessKeyId") && head.query.has("Signature");
-    if authorizations.next().is_some() || (authorization.is_some() && (query_v4 || query_v2)) {
-        return Err(Error::new(Code::InvalidArgument).say(
-            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string \
-             parameter or the Authorization header should be specified",
-        ));
-    }
-    match authorization {
-        Some(value) => from_header(head, value.to_str().map_err(|_| unsupported_authorization())?),
-        None if query_v4 => from_query(head),
-        None if query_v2 => Err(unsupported_mechanism()),
-        None => Err(Code::AccessDenied.into()),
-    }
-}
-
-fn unsupported_mechanism() -> Error {
-    Error::new(Code::InvalidRequest)
-        .say("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
-}
-
-fn unsupported_authorization() -> Error {
-    Error::new(Code::InvalidArgument).say("Unsupported Authorization Type")
-}
-
-fn from_header<'a>(head: Head<'a>, value: &'a str) -> Result<Presented<'a>> {
-    let malformed = || Error::new(Code::AuthorizationHeaderMalformed);
-    let (algorithm, fields) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
-    match algorithm {
-        ALGORITHM => {}
-        "" => return Err(Code::AccessDenied.into()),
-        "AWS" | "AWS4-ECDSA-P256-SHA256" => return Err(unsupported_mechanism()),
-        _ if algorithm.eq_ignore_ascii_case("Bearer") => return Err(Code::InvalidToken.into()),
-        _ => return Err(unsupported_authorization()),
-    }
-    let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-    for field in fields.split(',').map(str::trim) {
-        let (name, value) = field.split_once('=').ok_or_else(malformed)?;
-        let slot = match name {
-            "Credential" => &mut credential,
-            "SignedHeaders" => &mut signed_headers,
-            "Signature" => &mut signature,
-            _ => return Err(malformed()),
-        };
-        if slot.replace(value).is_some() {
-            return Err(malformed());
-        }
-    }
-    let missing = |what| malformed().say(format!("The authorization header is malformed; missing {what}."));
-    let credential = credential.ok_or_else(|| missing("Credential"))?;
-    let credential = Credential::parse(credential).ok_or_else(|| {
-        malformed().say(
-            "The authorization header is malformed; the Credential is mal-formed; expecting \
-             \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".",
-        )
-    })?;
-    let (amz_date, time) = header_time(head.headers)?;
-    Ok(Presented {
-        way: WayIn::SigV4Header,
-        credential,
-        signed_headers: signed_headers.filter(|s| !s.is_empty()).ok_or_else(|| missing("SignedHeaders"))?,
-        signature: signature.ok_or_else(|| missing("Signature"))?,
-        amz_date,
-        time,
-        expires: None,
-    })
-}
-
-/// `x-amz-date`, or else `Date` in HTTP's form.
-fn header_time(headers: &HeaderMap) -> Result<(Cow<'_, str>, SystemTime)> {
-    let no_date = || {
-        Error::new(Code::AccessDenied).say("AWS authentication requires a valid Date or x-amz-date header")
-    };
-    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    if let Some(amz_date) = text("x-amz-date") {
-        let time = parse_amz_date(amz_date).ok_or_else(no_date)?;
-        return Ok((amz_date.into(), time));
-    }
-    let date = text("date").ok_or_else(no_date)?;
-    let time = parse_amz_date(date).or_else(|| httpdate::parse_http_date(date).ok()).ok_or_else(no_date)?;
-    Ok((super::scope::format_amz_date(time).into(), time))
-}
-
-fn from_query(head: Head<'_>) -> Result<Presented<'_>> {
-    let bad = |text: &'static str| Error::new(Code::AuthorizationQueryParametersError).say(text);
-    let get = |name: &'static str| {
-        let mut values = head.query.iter().filter(|(n, _)| *n == name).map(|(_, value)| value);
-        let value = values.next().filter(|value| !value.is_empty());
-        match (value, values.next()) {
-            (Some(value), None) => Ok(value),
-            _ => Err(bad(
-                "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, \
-                 X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.",
-            )),
-        }
-    };
-    if get("X-Amz-Algorithm")? != ALGORITHM {
-        return Err(bad("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\""));
-    }
-    let credential = Credential::parse(get("X-Amz-Credential")?).ok_or_else(|| {
-        bad("Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; expecting \
-             \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
-    })?;
-    let amz_date = get("X-Amz-Date")?;
-    let time = parse_amz_date(amz_date)
-        .ok_or_else(|| bad("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""))?;
-    let expires = get("X-Amz-Expires")?;
-    if expires.starts_with('-') || expires.bytes().all(|digit| digit == b'0') {
-        return Err(bad("X-Amz-Expires must be at least 1 second"));
-    }
-    if !expires.bytes().all(|digit| digit.is_ascii_digit()) {
-        return Err(bad("X-Amz-Expires should be a number"));
-    }
-    let expires = expires.parse().ok().filter(|&seconds: &u64| seconds <= MAX_EXPIRES).ok_or_else(|| {
-        bad("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than \
-             604800 seconds")
-    })?;
-    Ok(Presented {
-        way: WayIn::SigV4Presigned,
-        credential,
-        signed_headers: get("X-Amz-SignedHeaders")?,
-        signature: get("X-Amz-Signature")?,
-        amz_date: amz_date.into(),
-        time,
-        expires: Some(Duration::from_secs(expires)),
-    })
 }
 
 impl Presented<'_> {
@@ -204,7 +45,7 @@ impl Presented<'_> {
 
     /// Every header is signed once. A name given a thousand times would make a canonical request of a thousand
     /// times its value, before anything is known of the caller.
-    fn check_signed_headers(&self) -> Result<()> {
+    pub(super) fn check_signed_headers(&self) -> Result<()> {
         let names = || self.signed_headers.split(';');
         let ascending = names().zip(names().skip(1)).all(|(name, next)| name < next);
         let distinct = ascending || {
@@ -219,16 +60,16 @@ impl Presented<'_> {
     }
 
     fn malformed(&self) -> Code {
-        match self.way {
-            WayIn::SigV4Header => Code::AuthorizationHeaderMalformed,
-            WayIn::SigV4Presigned => Code::AuthorizationQueryParametersError,
+        match self.place {
+            Place::Header => Code::AuthorizationHeaderMalformed,
+            Place::Query => Code::AuthorizationQueryParametersError,
         }
     }
 
     fn check_scope(&self, rules: &Rules<'_>) -> Result<()> {
-        let place = match self.way {
-            WayIn::SigV4Header => "The authorization header is malformed",
-            WayIn::SigV4Presigned => "Error parsing the X-Amz-Credential parameter",
+        let place = match self.place {
+            Place::Header => "The authorization header is malformed",
+            Place::Query => "Error parsing the X-Amz-Credential parameter",
         };
         let bad = |what: String| Err(Error::new(self.malformed()).say(format!("{place}; {what}")));
         let Credential { date, region, service, terminal, .. } = self.credential;
@@ -297,38 +138,31 @@ impl Presented<'_> {
 
     /// What the request says its body is: in a header, or in the query of a presigned URL. A hash that the URL was
     /// made with cannot be taken back by a header that nobody signed.
-    fn claimed_hash<'h>(&self, head: Head<'h>) -> Result<&'h str> {
-        let mut values = head.headers.get_all("x-amz-content-sha256").iter();
-        let header = match (values.next(), values.next()) {
-            (Some(value), None) => Some(value.to_str().map_err(|_| invalid_hash())?),
-            (Some(_), Some(_)) => return Err(invalid_hash()),
-            (None, _) => None,
-        };
+    pub(super) fn claimed_hash<'h>(&self, head: Head<'h>) -> Result<&'h str> {
+        let header = hash_header(head.headers)?;
         let mut pinned =
             head.query.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-amz-content-sha256"));
-        let pinned = match (self.way, pinned.next(), pinned.next()) {
-            (WayIn::SigV4Header, _, _) | (WayIn::SigV4Presigned, None, _) => None,
-            (WayIn::SigV4Presigned, Some((_, value)), None) => Some(value),
-            (WayIn::SigV4Presigned, Some(_), Some(_)) => return Err(invalid_hash()),
+        let pinned = match (self.place, pinned.next(), pinned.next()) {
+            (Place::Header, _, _) | (Place::Query, None, _) => None,
+            (Place::Query, Some((_, value)), None) => Some(value),
+            (Place::Query, Some(_), Some(_)) => return Err(invalid_hash()),
         };
-        match (header, pinned, self.way) {
+        match (header, pinned, self.place) {
             (Some(header), Some(pinned), _) if header != pinned => Err(invalid_hash()),
             (Some(claimed), _, _) | (None, Some(claimed), _) => Ok(claimed),
-            (None, None, WayIn::SigV4Presigned) => Ok(UNSIGNED_PAYLOAD),
-            (None, None, WayIn::SigV4Header) => Err(Error::new(Code::InvalidRequest)
+            (None, None, Place::Query) => Ok(UNSIGNED_PAYLOAD),
+            (None, None, Place::Header) => Err(Error::new(Code::InvalidRequest)
                 .say("Missing required header for this request: x-amz-content-sha256")),
         }
     }
 
     /// What stands for the body in the canonical request. A presigned URL was made before there was a header
     /// to claim anything, unless it signs that header.
-    fn signed_hash<'h>(&self, head: Head<'h>, claimed: &'h str) -> &'h str {
-        match self.way {
-            WayIn::SigV4Header => claimed,
-            WayIn::SigV4Presigned if self.signed_headers.split(';').any(|h| h == "x-amz-content-sha256") => {
-                claimed
-            }
-            WayIn::SigV4Presigned => head.query.get("X-Amz-Content-Sha256").unwrap_or(UNSIGNED_PAYLOAD),
+    pub(super) fn signed_hash<'h>(&self, head: Head<'h>, claimed: &'h str) -> &'h str {
+        match self.place {
+            Place::Header => claimed,
+            Place::Query if self.signed_headers.split(';').any(|h| h == "x-amz-content-sha256") => claimed,
+            Place::Query => head.query.get("X-Amz-Content-Sha256").unwrap_or(UNSIGNED_PAYLOAD),
         }
     }
 
@@ -342,7 +176,7 @@ impl Presented<'_> {
             method: head.method,
             raw_path: head.raw_path,
             query: head.query,
-            presigned: self.way == WayIn::SigV4Presigned,
+            presigned: self.place == Place::Query,
             headers: head.headers,
             signed_headers: self.signed_headers,
             payload_hash,
@@ -377,17 +211,43 @@ impl Presented<'_> {
 
     fn payload(&self, claimed: &str, signing_key: &[u8; 32]) -> Result<Payload> {
         let signer = || ChunkSigner::new(*signing_key, &self.amz_date, self.credential.scope, self.signature);
-        match claimed {
-            UNSIGNED_PAYLOAD => Ok(Payload::Unsigned),
-            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => {
-                Ok(Payload::SignedChunks { signer: signer(), trailer: false })
-            }
-            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => {
-                Ok(Payload::SignedChunks { signer: signer(), trailer: true })
-            }
-            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Ok(Payload::UnsignedChunks),
-            _ => parse_sha256(claimed).map(Payload::Sha256).ok_or_else(invalid_hash),
+        payload(claimed, || Ok(signer()))
+    }
+}
+
+impl Bearer<'_> {
+    /// For `auth` alone, once it has found the token true: what the head says of the body. It need not say anything.
+    pub fn vouched_payload(&self, head: Head<'_>) -> Result<VerifiedPayload> {
+        let nobody_signs = || {
+            Error::new(Code::InvalidRequest)
+                .say("A bearer token signs no chunks: send STREAMING-UNSIGNED-PAYLOAD-TRAILER instead.")
+        };
+        let claimed = hash_header(head.headers)?.unwrap_or(UNSIGNED_PAYLOAD);
+        payload(claimed, || Err(nobody_signs())).map(VerifiedPayload)
+    }
+}
+
+/// The body that a head claims; `signer` is for bodies that come in signed chunks.
+fn payload(claimed: &str, signer: impl Fn() -> Result<ChunkSigner>) -> Result<Payload> {
+    match claimed {
+        UNSIGNED_PAYLOAD => Ok(Payload::Unsigned),
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => {
+            Ok(Payload::SignedChunks { signer: signer()?, trailer: false })
         }
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => {
+            Ok(Payload::SignedChunks { signer: signer()?, trailer: true })
+        }
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Ok(Payload::UnsignedChunks),
+        _ => parse_sha256(claimed).map(Payload::Sha256).ok_or_else(invalid_hash),
+    }
+}
+
+fn hash_header(headers: &HeaderMap) -> Result<Option<&str>> {
+    let mut values = headers.get_all("x-amz-content-sha256").iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| invalid_hash()),
+        (Some(_), Some(_)) => Err(invalid_hash()),
+        (None, _) => Ok(None),
     }
 }
 

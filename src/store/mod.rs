@@ -4,6 +4,8 @@
 //! or to Redis; what the rows mean is `account`'s business.
 
 mod embedded;
+mod jobs;
+mod keys;
 mod redis;
 mod rows;
 mod users;
@@ -11,14 +13,16 @@ mod users;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use users::{LimitName, UserChange, UserRecord};
+pub use jobs::{Assigned, MAX_JOBS, OwnedJob};
+pub use keys::{Added, Key, KeyRecord, MAX_KEYS, OwnedKey};
+pub use users::{Known, LimitName, UserChange, UserRecord};
 
 use self::redis::Redis;
 use crate::account::{Account, LeaseId, Millis, ObjectId, Reply, Step, Upload, UploadKey};
 use crate::config;
 use crate::error::{Code, Error};
 use crate::metrics::Metrics;
-use crate::types::UserId;
+use crate::types::{AccessKeyId, JobId, UserId};
 use embedded::Embedded;
 
 /// The store does not answer, or not in time. Writes are refused then; reads go on.
@@ -135,8 +139,14 @@ impl Store {
         either!(self, store => store.users(after).await)
     }
 
+    /// The record of a user who is there.
     pub async fn user(&self, user: &UserId) -> Result<Option<UserRecord>> {
-        either!(self, store => store.user(user).await)
+        Ok(self.known(user).await?.user())
+    }
+
+    /// Whether a user is there, was removed, or never was.
+    pub async fn known(&self, user: &UserId) -> Result<Known> {
+        either!(self, store => store.known(user).await)
     }
 
     /// Applies a change to a user's record, which is made if there is none (`true`). Changes to one record never
@@ -150,9 +160,64 @@ impl Store {
         either!(self, store => store.change_user(user, change, now).await)
     }
 
-    /// Removes the record; the account stays, for it is the bucket's. Whether there was one.
-    pub async fn remove_user(&self, user: &UserId) -> Result<bool> {
-        either!(self, store => store.remove_user(user).await)
+    /// Removes the record with all keys and jobs; the account stays, for it is the bucket's. Whether there was one.
+    /// It stays known that there was: a later user of the id is of a later generation.
+    pub async fn remove_user(&self, user: &UserId, now: Millis) -> Result<bool> {
+        either!(self, store => store.remove_user(user, now).await)
+    }
+
+    /// A key of a user who is there.
+    pub async fn key(&self, id: &AccessKeyId) -> Result<Option<OwnedKey>> {
+        either!(self, store => store.key(id).await)
+    }
+
+    /// A user's keys, in the order of their ids.
+    pub async fn keys_of(&self, user: &UserId) -> Result<Vec<Key>> {
+        either!(self, store => store.keys_of(user).await)
+    }
+
+    /// Writes a new key down, if its user is there. Its id must be new too.
+    pub async fn add_key(&self, id: &AccessKeyId, record: &KeyRecord) -> Result<Added> {
+        either!(self, store => store.add_key(id, record).await)
+    }
+
+    /// Enables or disables a key of this user; nothing if they have none of the id.
+    pub async fn set_key(&self, user: &UserId, id: &AccessKeyId, enabled: bool) -> Result<Option<Key>> {
+        either!(self, store => store.set_key(user, id, enabled).await)
+    }
+
+    /// Removes a key of this user. Whether there was one.
+    pub async fn remove_key(&self, user: &UserId, id: &AccessKeyId) -> Result<bool> {
+        either!(self, store => store.remove_key(user, id).await)
+    }
+
+    /// Notes when a key was used last, if it is there still.
+    pub async fn note_key_use(&self, id: &AccessKeyId, at: Millis) -> Result<()> {
+        either!(self, store => store.note_key_use(id, at).await)
+    }
+
+    pub async fn job_owner(&self, job: &JobId) -> Result<Option<UserId>> {
+        either!(self, store => store.job_owner(job).await)
+    }
+
+    /// A user's jobs, in order.
+    pub async fn jobs_of(&self, user: &UserId) -> Result<Vec<JobId>> {
+        either!(self, store => store.jobs_of(user).await)
+    }
+
+    /// All jobs in order, at most [`PAGE`] after the one given.
+    pub async fn jobs(&self, after: Option<&JobId>) -> Result<Vec<OwnedJob>> {
+        either!(self, store => store.jobs(after).await)
+    }
+
+    /// Gives a job to a user, and takes it from whose it was. A user who was never seen may have jobs already.
+    pub async fn assign_job(&self, job: &JobId, user: &UserId) -> Result<Assigned> {
+        either!(self, store => store.assign_job(job, user).await)
+    }
+
+    /// Makes a job nobody's. Whether it was somebody's.
+    pub async fn remove_job(&self, job: &JobId) -> Result<bool> {
+        either!(self, store => store.remove_job(job).await)
     }
 
     /// Says that this gateway lives, for as long as `ttl`; answers how many do.

@@ -43,6 +43,24 @@ pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadab
     Ok(serde_json::from_slice(bytes)?)
 }
 
+/// A user's id as the text that it is.
+pub(super) mod as_user_id {
+    use std::borrow::Cow;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    use crate::types::UserId;
+
+    pub(in crate::store) fn serialize<S: Serializer>(user: &UserId, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(user.as_str())
+    }
+
+    pub(in crate::store) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<UserId, D::Error> {
+        let text = Cow::<str>::deserialize(from)?;
+        UserId::parse(&text).ok_or_else(|| de::Error::custom("no user id"))
+    }
+}
+
 fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
     loop {
         let [low, ..] = (number & 0x7f).to_le_bytes();

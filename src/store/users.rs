@@ -26,6 +26,43 @@ pub struct UserRecord {
     pub generation: Millis,
 }
 
+/// What the store knows of a user's id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Known {
+    Nobody,
+    /// There was a user, who was removed and has not come back. The next one of the id gets this generation: what is
+    /// older than that is not theirs.
+    Removed {
+        next: Millis,
+    },
+    User(UserRecord),
+}
+
+impl Known {
+    pub fn user(self) -> Option<UserRecord> {
+        match self {
+            Self::User(record) => Some(record),
+            Self::Nobody | Self::Removed { .. } => None,
+        }
+    }
+
+    /// The generation of whoever is, or comes next.
+    pub fn generation(&self) -> Millis {
+        match self {
+            Self::Nobody => 0,
+            Self::Removed { next } => *next,
+            Self::User(record) => record.generation,
+        }
+    }
+}
+
+impl UserRecord {
+    /// What comes after this one, if it is removed now: later than anything that was made for it.
+    pub(super) fn next_generation(&self, now: Millis) -> Millis {
+        self.generation.max(now).saturating_add(1)
+    }
+}
+
 /// What to change; what is `None` stays.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UserChange {
@@ -37,15 +74,16 @@ pub struct UserChange {
 }
 
 impl UserChange {
-    /// The record after the change; a new one if there was none.
-    pub fn apply(&self, record: Option<UserRecord>, now: Millis) -> UserRecord {
-        let mut record = record.unwrap_or(UserRecord {
+    /// The record after the change; a new one if there was none, of the generation whose turn it is.
+    pub fn apply(&self, known: Known, now: Millis) -> UserRecord {
+        let generation = known.generation();
+        let mut record = known.user().unwrap_or(UserRecord {
             tier: None,
             role: None,
             enabled: true,
             limits: BTreeMap::new(),
             created_at: now,
-            generation: 0,
+            generation,
         });
         if self.tier.is_some() {
             record.tier.clone_from(&self.tier);

@@ -1,11 +1,14 @@
 """The servers of the suite: the gateway as `dev` and as `serve`, and the S3 services that stand behind `serve`."""
 
 import base64
+import hashlib
+import hmac
 import json
 import os
 import secrets
 import subprocess
 import sys
+import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +21,10 @@ REGION = "us-phoenix-1"  # in us-east-1 botocore presigns with SigV2 unless told
 REAL_BUCKET = "real-bucket"
 UPSTREAM_KEYS = ("gateway-upstream-key", "gateway-upstream-secret-0123456789")
 CLIENT_BUCKETS = ("datasets", "models", "logs")
+VIEW = "aiserve-storage"  # where there is a view of the whole bucket
 USERS = ("alice", "bob")
+ISSUER, AUDIENCE = "https://login.example.test/", "bucketwarden"
+TOKEN_SECRET = "a-secret-of-the-suite-that-signs-its-tokens"
 
 UNLIMITED = {
     name: "unlimited"
@@ -37,6 +43,10 @@ def program(name):
 
 def gateway_binary():
     return os.environ["BUCKETWARDEN_BIN"]
+
+
+# The shortest that there are: botocore then renews its keys for every request.
+SHORT_SESSIONS = {"BUCKETWARDEN_AUTH__STS__DEFAULT_DURATION": "15m"}
 
 
 @dataclass
@@ -81,19 +91,12 @@ class Target:
         for server in self.servers:
             server.stop()
 
-    def metric(self, name):
-        """The sum of a metric's series at the gateway."""
-        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        values = [line.rsplit(" ", 1)[1] for line in lines if line.split("{")[0].split(" ")[0] == name]
-        return sum(float(value) for value in values)
+    def administer(self, method, path, document=None):
+        """One call of the admin API; the document that it answers with, if any."""
+        documents = self.administer_lines(method, path, document)
+        return documents[0] if documents else None
 
-    def ask_admin(self, method, path, document=None):
-        """A call of the admin API, whose answer is one JSON document."""
-        (document,) = self.ask_admin_lines(method, path, document)
-        return document
-
-    def ask_admin_lines(self, method, path, document=None):
+    def administer_lines(self, method, path, document=None):
         request = urllib.request.Request(
             f"{self.admin}/api/v1/admin/{path}",
             method=method,
@@ -104,7 +107,14 @@ class Target:
             return [json.loads(line) for line in answer]
 
     def set_limits(self, user, limits):
-        self.ask_admin("PUT", f"users/{user}", {"limits": limits})
+        self.administer("PUT", f"users/{user}", {"limits": limits})
+
+    def metric(self, name):
+        """The sum of a metric's series at the gateway."""
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        values = [line.rsplit(" ", 1)[1] for line in lines if line.split("{")[0].split(" ")[0] == name]
+        return sum(float(value) for value in values)
 
 
 def seaweedfs(folder):
@@ -195,7 +205,8 @@ def dev(folder):
     def start():
         listen, admin = (f"127.0.0.1:{port}" for port in free_ports(2))
         command = [gateway_binary(), "dev", "--listen", listen, "--admin-listen", admin, "--data", data]
-        return Server("dev", command, lambda: status_of(f"http://{admin}/readyz") == 200, folder)
+        ready = lambda: status_of(f"http://{admin}/readyz") == 200
+        return Server("dev", command, ready, folder, own_environment(folder, **SHORT_SESSIONS))
 
     server = started(start)
     values = shell_variables(data / "dev.env", folder)
@@ -204,23 +215,27 @@ def dev(folder):
         "alice": (values["AWS_ACCESS_KEY_ID"], values["AWS_SECRET_ACCESS_KEY"]),
         "bob": (values["BOB_ACCESS_KEY_ID"], values["BOB_SECRET_ACCESS_KEY"]),
     }
-    users = {name: User(name, *pair, endpoint, region, _own_buckets()) for name, pair in keys.items()}
-    admin, token = values["BUCKETWARDEN_ADMIN_URL"], values["BUCKETWARDEN_ADMIN_TOKEN"]
-    target = Target("dev", "dev", False, users, [server], admin=admin, admin_token=token)
+    users = {
+        name: User(name, *pair, endpoint, region, _own_buckets(), token=values[f"{name.upper()}_TOKEN"])
+        for name, pair in keys.items()
+    }
+    admin, admin_token = values["BUCKETWARDEN_ADMIN_URL"], values["BUCKETWARDEN_ADMIN_TOKEN"]
+    target = Target("dev", "dev", False, users, [server], admin=admin, admin_token=admin_token)
     for name in USERS:
         target.set_limits(name, UNLIMITED)
     return target
 
 
-def serve(kind, folder, tls=False, service=None):
-    """`bucketwarden serve` in front of a real S3 service."""
+def serve(kind, folder, tls=False, view=False, service=None):
+    """`bucketwarden serve` in front of a real S3 service, with the platform's view of the bucket if that is wanted."""
     folder.mkdir()
     servers = []
     if service is None:
         service = upstream(kind, folder / "upstream")
         servers.append(service)
     keys = {name: (f"AKIA{name.upper()}{secrets.token_hex(6).upper()}", secrets.token_urlsafe(30)) for name in USERS}
-    authority, token = None, secrets.token_urlsafe(36)
+    admin_token = secrets.token_urlsafe(36)
+    authority = None
     if tls:
         made = certificate(folder)
         authority = made.authority
@@ -228,12 +243,13 @@ def serve(kind, folder, tls=False, service=None):
     def start():
         listen, admin = (f"127.0.0.1:{port}" for port in free_ports(2))
         config = folder / "config.toml"
-        config.write_text(_configuration(listen, admin, token, service, keys, made if tls else None))
+        config.write_text(_configuration(listen, admin, admin_token, service, keys, made if tls else None, view))
         gateway = Server(
             "serve",
             [gateway_binary(), "serve", "--config", config],
             lambda: status_of(f"http://{admin}/readyz") == 200,
             folder,
+            own_environment(folder, **SHORT_SESSIONS),
         )
         return gateway, f"{'https' if tls else 'http'}://{listen}", f"http://{admin}"
 
@@ -244,10 +260,21 @@ def serve(kind, folder, tls=False, service=None):
             server.stop()
         raise
     users = {
-        name: User(name, *pair, endpoint, REGION, _own_buckets(), authority) for name, pair in keys.items()
+        name: User(name, *pair, endpoint, REGION, _own_buckets(), authority, token(name))
+        for name, pair in keys.items()
     }
-    name = f"{kind}-tls" if tls else kind
-    return Target(name, kind, False, users, [gateway, *servers], upstream=service, admin=admin, admin_token=token)
+    name = "-".join([kind, *["tls"] * tls, *["view"] * view])
+    running = [gateway, *servers]
+    return Target(name, kind, False, users, running, upstream=service, admin=admin, admin_token=admin_token)
+
+
+def token(user):
+    """A JWT that the gateways of the suite take for this user's."""
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": user, "iat": now, "exp": now + 24 * 60 * 60}
+    encode = lambda raw: base64.urlsafe_b64encode(raw).rstrip(b"=")
+    message = b".".join(encode(json.dumps(part).encode()) for part in ({"alg": "HS256"}, claims))
+    return (message + b"." + encode(hmac.digest(TOKEN_SECRET.encode(), message, hashlib.sha256))).decode()
 
 
 def shell_variables(path, home):
@@ -268,9 +295,10 @@ def _make_bucket(service, name):
     service.administrator(name).s3().create_bucket(Bucket=name, CreateBucketConfiguration=where)
 
 
-def _configuration(listen, admin, token, service, keys, made):
+def _configuration(listen, admin, admin_token, service, keys, made, view):
     """The configuration file of `serve`: no limit stands in the suite's way."""
     tls = f'[server.tls]\ncert = "{made.chain}"\nkey = "{made.key}"\n' if made else ""
+    view = f'[[buckets]]\nname = "{VIEW}"\nview = "platform"\n' if view else ""
     limits = "".join(f"{name} = {json.dumps(value)}\n" for name, value in UNLIMITED.items())
     users = "".join(
         f'[[users]]\nid = "{name}"\ntier = "default"\nrole = "user"\n'
@@ -283,7 +311,7 @@ listen = "{listen}"
 {tls}
 [admin]
 listen = "{admin}"
-token = "{token}"
+token = "{admin_token}"
 
 [upstream]
 dialect = "s3"
@@ -295,6 +323,11 @@ secret_access_key = "{UPSTREAM_KEYS[1]}"
 
 [auth]
 master_key = "{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+[[auth.jwt]]
+issuer = "{ISSUER}"
+audience = "{AUDIENCE}"
+hs256_secret = "{TOKEN_SECRET}"
 
 [[buckets]]
 name = "datasets"
@@ -308,7 +341,7 @@ prefix = "logs/training/"
 scope = "job"
 access = "read-only"
 counts_towards_quota = false
-
+{view}
 [tiers.default]
 {limits}
 [state]

@@ -145,9 +145,9 @@ def test_a_recount_finds_what_the_ledger_says(alice, folder, quota, target):
     assert storage(quota)[0] == usage["total_bytes"]
     (after,) = recounts(target)
     assert (after["bytes"], after["drift_bytes"]) == (usage["total_bytes"], 0)
-    assert target.ask_admin("GET", "quota/alice")["storage"]["used_bytes"] == usage["total_bytes"]
+    assert target.administer("GET", "quota/alice")["storage"]["used_bytes"] == usage["total_bytes"]
 
 
 def recounts(target):
-    lines = target.ask_admin_lines("POST", "reconcile", {"users": ["alice"]})
+    lines = target.administer_lines("POST", "reconcile", {"users": ["alice"]})
     return [line for line in lines if "drift_bytes" in line]

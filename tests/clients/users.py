@@ -22,6 +22,7 @@ class User:
     region: str
     buckets: dict  # the client's bucket name at this target
     authority: Path | None = None  # whom to trust over https
+    token: str = ""  # a JWT of theirs
     answer_check: object = None
     _clients: dict = field(default_factory=dict)
 

@@ -227,7 +227,7 @@ fn no_authorization_at_all() {
 }
 
 #[test]
-fn c19_bearer_tokens_are_not_accepted_yet() {
+fn a_bearer_whose_issuer_nobody_knows() {
     let world = World::new();
     let bearer = control().header("authorization", "Bearer eyJhbGciOiJub25lIn0.e30.");
     let response = world.refuses(&bearer, &[(401, "InvalidToken")]);

@@ -12,26 +12,36 @@
     reason = "a test that cannot go on says so by failing"
 )]
 
+mod access_keys;
 mod auth_header;
 mod chunked;
 mod copy;
 mod deputy;
 mod exhaustion;
+mod explain;
 mod framing;
 mod harness;
+mod jobs;
+mod jwt;
 mod keys;
 mod leaving;
 mod listing;
 mod multipart;
 mod objects;
+mod objects_api;
 mod origin_self_test;
 mod payload_modes;
+mod platform_view;
+mod presign_api;
 mod presigned;
 mod processes;
 mod quota;
+mod recursive_delete;
 #[path = "../store_contract/server.rs"]
 #[allow(dead_code, reason = "a cluster and a faulty link are for the contract of the stores")]
 mod redis_server;
 mod streaming;
+mod sts;
 mod upstream_faults;
 mod upstream_pace;
+mod windows;

@@ -12,6 +12,8 @@ use bucketwarden::account::{
 mod accounts;
 mod child;
 mod embedded;
+mod jobs;
+mod keys;
 mod kit;
 #[path = "../../src/account/memory.rs"]
 mod memory;
@@ -33,7 +35,7 @@ macro_rules! checks {
 macro_rules! contract {
     ($($opener:ident),+) => {
         $(mod $opener {
-            use crate::{accounts, programs, users};
+            use crate::{accounts, jobs, keys, programs, users};
 
             checks! { crate::openers::$opener;
                 programs::random_steps_equal_plain_arithmetic,
@@ -45,6 +47,14 @@ macro_rules! contract {
                 accounts::uploads_are_listed_while_they_are_open,
                 users::a_change_makes_a_record_and_changes_add_up,
                 users::users_come_in_pages_and_in_order,
+                users::who_was_removed_stays_known,
+                keys::keys_are_made_changed_and_removed_by_their_user,
+                keys::a_key_knows_when_it_was_used_last,
+                keys::a_user_has_so_many_keys_and_no_more,
+                keys::nothing_of_a_removed_user_revives,
+                jobs::a_job_is_one_users,
+                jobs::jobs_come_in_pages_and_in_order,
+                jobs::jobs_go_with_their_user,
             }
         })+
     };

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::kit::{LEASE, NOW, account, begin, count, lease, objects, settle, target, try_begin, user};
 use crate::openers::Place;
 use crate::server::{Cluster, Proxy, Server, state};
-use crate::{accounts, child, programs, users};
+use crate::{accounts, child, jobs, keys, programs, users};
 
 async fn open(state: config::State) -> (Arc<Store>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new().unwrap());
@@ -319,6 +319,12 @@ async fn a_cluster_does_what_one_server_does() {
     accounts::leases_are_found_once_they_have_expired(place(1)).await;
     empty();
     users::a_change_makes_a_record_and_changes_add_up(place(3)).await;
+    empty();
+    keys::keys_are_made_changed_and_removed_by_their_user(place(3)).await;
+    empty();
+    keys::nothing_of_a_removed_user_revives(place(1)).await;
+    empty();
+    jobs::jobs_go_with_their_user(place(3)).await;
     empty();
     programs::random_steps_equal_plain_arithmetic(place(3)).await;
     let spread = cluster.servers().iter().filter(|server| server.cli(&["DBSIZE"]) != "0").count();

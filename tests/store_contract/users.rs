@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bucketwarden::store::{PAGE, UserChange};
+use bucketwarden::store::{Known, PAGE, UserChange};
 use bucketwarden::types::Role;
 use futures_util::stream::{self, StreamExt as _};
 
@@ -19,7 +19,7 @@ pub(crate) async fn a_change_makes_a_record_and_changes_add_up(place: Place) {
     let store = Arc::new(place.open().await);
     let alice = user("alice");
     assert_eq!(store.user(&alice).await.unwrap(), None);
-    assert!(!store.remove_user(&alice).await.unwrap());
+    assert!(!store.remove_user(&alice, NOW).await.unwrap());
     let premium = UserChange {
         tier: Some("premium".into()),
         role: Some(Role::Service),
@@ -49,9 +49,28 @@ pub(crate) async fn a_change_makes_a_record_and_changes_add_up(place: Place) {
     assert_eq!((record.tier.as_deref(), record.created_at), (Some("premium"), NOW));
     assert_eq!(store.user(&alice).await.unwrap(), Some(record));
 
-    assert!(store.remove_user(&alice).await.unwrap());
+    assert!(store.remove_user(&alice, NOW).await.unwrap());
     assert_eq!(store.user(&alice).await.unwrap(), None);
     assert!(store.change_user(&alice, &UserChange::default(), NOW).await.unwrap().1);
+}
+
+pub(crate) async fn who_was_removed_stays_known(place: Place) {
+    let store = place.open().await;
+    let alice = user("alice");
+    assert_eq!(store.known(&alice).await.unwrap(), Known::Nobody);
+    let (first, _) = store.change_user(&alice, &UserChange::default(), NOW).await.unwrap();
+    assert_eq!(first.generation, 0);
+    let disabled = UserChange { enabled: Some(false), ..limit("burst", Some(Some(1))) };
+    store.change_user(&alice, &disabled, NOW).await.unwrap();
+    store.remove_user(&alice, NOW + 5).await.unwrap();
+    drop(store);
+    let store = place.open().await;
+    assert_eq!(store.known(&alice).await.unwrap(), Known::Removed { next: NOW + 6 });
+    assert_eq!(store.users(None).await.unwrap(), []);
+    let (again, is_new) = store.change_user(&alice, &UserChange::default(), NOW + 9).await.unwrap();
+    assert!(is_new && again.enabled && again.limits.is_empty());
+    assert_eq!((again.generation, again.created_at), (NOW + 6, NOW + 9));
+    assert_eq!(store.known(&alice).await.unwrap(), Known::User(again));
 }
 
 pub(crate) async fn users_come_in_pages_and_in_order(place: Place) {
@@ -78,5 +97,7 @@ pub(crate) async fn users_come_in_pages_and_in_order(place: Place) {
     assert_eq!(second, all[PAGE..]);
     assert_eq!(store.users(second.last()).await.unwrap(), []);
     // The account outlives the record.
-    assert!(store.remove_user(&all[2]).await.unwrap() || store.account(&all[2]).await.unwrap().is_some());
+    assert!(
+        store.remove_user(&all[2], NOW).await.unwrap() || store.account(&all[2]).await.unwrap().is_some()
+    );
 }

@@ -183,6 +183,17 @@ fn issuers_have_one_source_of_keys() {
         ["auth.jwt[0]"]
     );
     assert_eq!(bad(&issuer("jwks_url = \"http://login.example.com/j\"")), ["auth.jwt[0].jwks_url"]);
+    let ed25519 = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (key, right, wrong) in
+        [("jwks_file", "{\"keys\":[]}", "<html>"), ("public_key_file", ed25519, "-----BEGIN PUBLIC KEY-----")]
+    {
+        let said = issuer(&format!("{key} = \"{}\"", file.path().display()));
+        fs::write(file.path(), right).unwrap();
+        good(&said);
+        fs::write(file.path(), wrong).unwrap();
+        assert_eq!(bad(&said), [format!("auth.jwt[0].{key}")]);
+    }
     assert_eq!(
         bad("[auth.sts]\nmax_duration = \"13h\"\ndefault_duration = \"1m\""),
         ["auth.sts.max_duration", "auth.sts.default_duration"]
@@ -205,11 +216,10 @@ fn what_asks_for_a_default_is_warned_of_too() {
     let given = toml(
         "[server]\nproxy_protocol = false\n[auth]\nmaster_key_file = \"\"\n[auth.sts]\nenabled = true\n[tiers.default]\nburst = 200\n[quota]\n[state]\nurl = \"redb:./state.redb\"\n[metrics]\nper_user_top = 0\n[[buckets]]\nname = \"whole\"\nview = \"platform\"\n",
     );
-    let expected =
-        ["server.proxy_protocol", "[auth.sts]", "[[buckets]] view = \"platform\"", "auth.master_key"];
+    let expected = ["server.proxy_protocol", "auth.master_key"];
     assert_eq!(warned_of(&given.unwrap()), expected);
-    let from_env = load(Some(UPSTREAM), None, &[("BUCKETWARDEN_AUTH__STS__ENABLED", "true")]).unwrap();
-    assert_eq!(warned_of(&from_env), ["[auth.sts]", "auth.master_key"]);
+    let from_env = load(Some(UPSTREAM), None, &[("BUCKETWARDEN_SERVER__PROXY_PROTOCOL", "false")]).unwrap();
+    assert_eq!(warned_of(&from_env), ["server.proxy_protocol", "auth.master_key"]);
     let file = format!("{UPSTREAM}[admin]\ntoken = \"\"\ntoken_file = \"secret\"\n");
     let in_a_file = load(Some(&file), None, &[("BUCKETWARDEN_ADMIN__TOKEN", TOKEN)]).unwrap();
     assert_eq!(warned_of(&in_a_file), ["auth.master_key"]);

@@ -1,7 +1,8 @@
 //! Listings, upstream's to client's. In: `ListObjects` (V1, V2), `ListObjectVersions` or `ListMultipartUploads` as
-//! the upstream answered, and a `ListView`: what the client asked. Out: the page written anew in one pass:
-//! the client's own parameters verbatim, virtual names, only elements known here. A key or prefix that
-//! `unmap` refuses fails the page: better no listing than a name from another scope.
+//! the upstream answered, once or several times, and a `ListView`: what the client asked. Out: each answer read in
+//! one pass into a `Portion`, and the client's page made of these: its own parameters verbatim, virtual names, only
+//! elements known here. A key or prefix that `unmap` refuses fails the page: better no listing than a name from
+//! another scope.
 //!
 //! The upstream is always asked with `encoding-type=url`. If it obeyed it says so, and its names are decoded;
 //! otherwise they are plain. Servers differ in what a `+` in an encoded name is (AWS writes a space so, Go's
@@ -9,11 +10,13 @@
 
 mod pass;
 
+use std::borrow::Cow;
+
 use memchr::memchr2_iter;
 
 use self::pass::Pass;
 use super::read::Flaw;
-use super::write::Writer;
+use super::write::{S3_NAMESPACE, Writer};
 use crate::error::Result;
 use crate::s3::uri::PlusMeaning;
 
@@ -51,41 +54,53 @@ pub struct ListView<'a> {
     /// What a `+` in the upstream's encoded names is.
     pub plus: PlusMeaning,
     pub unmap: Unmap<'a>,
+    /// Names from here on are not wanted: what the upstream says of them is left out, and not read on.
+    pub until: Option<&'a str>,
 }
 
-/// Which `ListObjects`, and where its page begins.
+/// Which listing, and where its page begins.
 #[derive(Clone, Copy)]
-pub enum ObjectsPage<'a> {
+pub enum ListPage<'a> {
     V1 {
         marker: &'a str,
     },
     V2 {
         start_after: Option<&'a str>,
         continuation_token: Option<&'a str>,
-        /// The upstream's next token → the opaque one for the client.
-        token: &'a (dyn Fn(&str) -> String + Sync),
+    },
+    Versions {
+        key_marker: &'a str,
+        version_id_marker: Option<&'a str>,
+    },
+    Uploads {
+        key_marker: &'a str,
+        upload_id_marker: Option<&'a str>,
+        /// Client key and the upstream's upload id → the id for the client.
+        upload_id: &'a (dyn Fn(&str, &str) -> String + Sync),
     },
 }
 
-#[derive(Clone, Copy)]
-pub struct VersionsPage<'a> {
-    pub key_marker: &'a str,
-    pub version_id_marker: Option<&'a str>,
-}
-
-#[derive(Clone, Copy)]
-pub struct UploadsPage<'a> {
-    pub key_marker: &'a str,
-    pub upload_id_marker: Option<&'a str>,
-    /// Client key and the upstream's upload id → the id for the client.
-    pub upload_id: &'a (dyn Fn(&str, &str) -> String + Sync),
-}
-
-/// A page for the client.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Rewritten {
-    pub xml: String,
+/// What one answer of the upstream gives to the client's page.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Portion {
+    /// Entries and common prefixes, written.
+    xml: String,
+    /// How many they are.
+    pub count: u64,
+    /// The greatest name among them, in the client's terms.
+    pub last: Option<String>,
+    /// Where the upstream has more.
+    pub next: Option<Next>,
     pub saw: Evidence,
+}
+
+/// Where a listing goes on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// Of V2: the upstream's own word when read, one for the client when written.
+    Token(String),
+    /// After a name that the client knows; of versions and uploads perhaps after one id of it, which is the upstream's.
+    After { name: String, id: Option<String> },
 }
 
 /// How the upstream encoded names. `%20` seen: a raw `+` can hardly be a space as well. `%2B` seen: a raw `+`
@@ -120,41 +135,65 @@ impl Evidence {
     }
 }
 
-pub fn rewrite_objects(upstream: &str, view: &ListView<'_>, page: &ObjectsPage<'_>) -> Result<Rewritten> {
-    objects(upstream, view, page).map_err(Flaw::of_upstream)
+pub fn read_portion(upstream: &str, view: &ListView<'_>, page: &ListPage<'_>) -> Result<Portion> {
+    portion(upstream, view, page).map_err(Flaw::of_upstream)
 }
 
-pub fn rewrite_versions(upstream: &str, view: &ListView<'_>, page: &VersionsPage<'_>) -> Result<Rewritten> {
-    versions(upstream, view, page).map_err(Flaw::of_upstream)
+/// A common prefix that is known without its entries.
+pub fn common_prefix(name: &str, view: &ListView<'_>) -> Portion {
+    let mut out = Writer::fragment(name.len() + 64);
+    write_common_prefix(&mut out, name, view);
+    Portion { xml: out.into_text(), count: 1, last: Some(name.to_owned()), ..Portion::default() }
 }
 
-pub fn rewrite_uploads(upstream: &str, view: &ListView<'_>, page: &UploadsPage<'_>) -> Result<Rewritten> {
-    uploads(upstream, view, page).map_err(Flaw::of_upstream)
-}
-
-/// A page without entries, for `max-keys=0` and for scopes that are known to be empty.
-pub fn empty_objects(view: &ListView<'_>, page: &ObjectsPage<'_>) -> String {
-    let mut out = Writer::s3(OBJECTS);
-    objects_head(&mut out, view, page);
-    if matches!(page, ObjectsPage::V2 { .. }) {
-        out.number("KeyCount", 0);
+/// The page for the client; it is truncated if there is a `next`.
+pub fn write_listing(
+    view: &ListView<'_>,
+    page: &ListPage<'_>,
+    portions: &[Portion],
+    next: Option<&Next>,
+) -> String {
+    let root = page.root();
+    let entries: usize = portions.iter().map(|portion| portion.xml.len()).sum();
+    let mut out = Writer::document(root, Some(S3_NAMESPACE), entries + 1024);
+    head(&mut out, view, page);
+    for portion in portions {
+        out.written(&portion.xml);
     }
-    out.flag("IsTruncated", false);
-    out.finish(OBJECTS)
+    if let ListPage::V2 { .. } = page {
+        out.number("KeyCount", portions.iter().map(|portion| portion.count).sum());
+    }
+    match (page, next) {
+        (_, None) => {}
+        (_, Some(Next::Token(token))) => out.leaf("NextContinuationToken", token),
+        (ListPage::V1 { .. } | ListPage::V2 { .. }, Some(Next::After { name, .. })) => {
+            // A client goes on from the last key by itself; but where that is not the way it needs to be told.
+            let last = portions.last().and_then(|portion| portion.last.as_deref());
+            if view.delimiter.is_some() || last != Some(name) {
+                out.name("NextMarker", name, view.url);
+            }
+        }
+        (ListPage::Versions { .. }, Some(Next::After { name, id })) => {
+            out.name("NextKeyMarker", name, view.url);
+            out.optional("NextVersionIdMarker", id.as_deref());
+        }
+        (ListPage::Uploads { upload_id, .. }, Some(Next::After { name, id })) => {
+            out.name("NextKeyMarker", name, view.url);
+            out.optional("NextUploadIdMarker", id.as_deref().map(|id| upload_id(name, id)).as_deref());
+        }
+    }
+    out.flag("IsTruncated", next.is_some());
+    out.finish(root)
 }
 
-pub fn empty_versions(view: &ListView<'_>, page: &VersionsPage<'_>) -> String {
-    let mut out = Writer::s3(VERSIONS);
-    versions_head(&mut out, view, page);
-    out.flag("IsTruncated", false);
-    out.finish(VERSIONS)
-}
-
-pub fn empty_uploads(view: &ListView<'_>, page: &UploadsPage<'_>) -> String {
-    let mut out = Writer::s3(UPLOADS);
-    uploads_head(&mut out, view, page);
-    out.flag("IsTruncated", false);
-    out.finish(UPLOADS)
+impl ListPage<'_> {
+    fn root(&self) -> &'static str {
+        match self {
+            Self::V1 { .. } | Self::V2 { .. } => OBJECTS,
+            Self::Versions { .. } => VERSIONS,
+            Self::Uploads { .. } => UPLOADS,
+        }
+    }
 }
 
 const OBJECTS: &str = "ListBucketResult";
@@ -176,118 +215,88 @@ const VERSION: &[&str] = &[
 ];
 const DELETE_MARKER: &[&str] = &["VersionId", "IsLatest", "LastModified"];
 
-fn objects(upstream: &str, view: &ListView<'_>, page: &ObjectsPage<'_>) -> Result<Rewritten, Flaw> {
-    let mut pass = Pass::begin(upstream, view, OBJECTS)?;
-    objects_head(&mut pass.out, view, page);
-    let (mut next_marker, mut next_token) = (None, None);
-    while let Some(element) = pass.reader.child()? {
-        match element {
-            "Contents" => pass.entry("Contents", OBJECT)?,
-            "NextMarker" => next_marker = pass.marker_or_token()?,
-            "NextContinuationToken" => {
-                next_token = Some(pass.reader.text()?).filter(|token| !token.is_empty());
-            }
-            other => pass.common(other)?,
-        }
-    }
-    match page {
-        ObjectsPage::V1 { .. } => {
-            // A client goes on from the last key by itself; but where prefixes stand among the keys it needs to
-            // be told, and not every server tells.
-            if next_marker.is_none() && pass.truncated && view.delimiter.is_some() {
-                next_marker = pass.greatest.take();
-            }
-            optional_name(&mut pass.out, "NextMarker", next_marker.as_deref(), view.url);
-        }
-        ObjectsPage::V2 { token, .. } => {
-            pass.out.number("KeyCount", pass.count);
-            match next_token {
-                Some(next) => pass.out.leaf("NextContinuationToken", &token(&next)),
-                // A client would begin again at the first page, for ever.
-                None if pass.truncated => return Err(Flaw("a truncated page without a token")),
-                None => {}
-            }
-        }
-    }
-    pass.end(OBJECTS)
+/// How a page says where the next one begins.
+#[derive(Default)]
+struct Told<'t> {
+    name: Option<Cow<'t, str>>,
+    /// V2's token, or the second half of a marker.
+    id: Option<Cow<'t, str>>,
 }
 
-fn objects_head(out: &mut Writer, view: &ListView<'_>, page: &ObjectsPage<'_>) {
-    out.leaf("Name", view.bucket);
-    out.name("Prefix", view.prefix, view.url);
+fn portion(upstream: &str, view: &ListView<'_>, page: &ListPage<'_>) -> Result<Portion, Flaw> {
+    let mut pass = Pass::begin(upstream, view, page.root())?;
+    let mut told = Told::default();
+    while let Some(element) = pass.reader.child()? {
+        match (page, element) {
+            (ListPage::V1 { .. } | ListPage::V2 { .. }, "Contents") => pass.entry("Contents", OBJECT)?,
+            (ListPage::Versions { .. }, "Version") => pass.entry("Version", VERSION)?,
+            (ListPage::Versions { .. }, "DeleteMarker") => pass.entry("DeleteMarker", DELETE_MARKER)?,
+            (ListPage::Uploads { upload_id, .. }, "Upload") => pass.upload(*upload_id)?,
+            (ListPage::V1 { .. }, "NextMarker") => told.name = pass.marker_or_token()?,
+            (ListPage::Versions { .. } | ListPage::Uploads { .. }, "NextKeyMarker") => {
+                told.name = pass.marker()?;
+            }
+            (ListPage::V2 { .. }, "NextContinuationToken")
+            | (ListPage::Versions { .. }, "NextVersionIdMarker")
+            | (ListPage::Uploads { .. }, "NextUploadIdMarker") => {
+                told.id = Some(pass.reader.text()?).filter(|id| !id.is_empty());
+            }
+            (_, other) => pass.common(other)?,
+        }
+    }
+    // Not every server says where to go on; often the last entry does as well.
+    pass.end(|last, last_id| {
+        let (name, id) = match (page, told.name) {
+            (ListPage::V2 { .. }, _) => return told.id.map(|token| Next::Token(token.into_owned())),
+            (_, Some(name)) => (name, told.id),
+            (ListPage::V1 { .. }, None) => (last?, None),
+            (ListPage::Uploads { .. }, None) => (last?, last_id),
+            (ListPage::Versions { .. }, None) => return None,
+        };
+        Some(Next::After { name: name.into_owned(), id: id.map(Cow::into_owned) })
+    })
+}
+
+fn head(out: &mut Writer, view: &ListView<'_>, page: &ListPage<'_>) {
     match page {
-        ObjectsPage::V1 { marker } => out.name("Marker", marker, view.url),
-        ObjectsPage::V2 { start_after, continuation_token, .. } => {
+        ListPage::V1 { marker } => {
+            out.leaf("Name", view.bucket);
+            out.name("Prefix", view.prefix, view.url);
+            out.name("Marker", marker, view.url);
+            out.number("MaxKeys", view.max.into());
+        }
+        ListPage::V2 { start_after, continuation_token } => {
+            out.leaf("Name", view.bucket);
+            out.name("Prefix", view.prefix, view.url);
             out.optional("ContinuationToken", *continuation_token);
             optional_name(out, "StartAfter", *start_after, view.url);
+            out.number("MaxKeys", view.max.into());
+        }
+        ListPage::Versions { key_marker, version_id_marker } => {
+            out.leaf("Name", view.bucket);
+            out.name("Prefix", view.prefix, view.url);
+            out.name("KeyMarker", key_marker, view.url);
+            out.leaf("VersionIdMarker", version_id_marker.unwrap_or_default());
+            out.number("MaxKeys", view.max.into());
+        }
+        ListPage::Uploads { key_marker, upload_id_marker, .. } => {
+            out.leaf("Bucket", view.bucket);
+            out.name("KeyMarker", key_marker, view.url);
+            out.leaf("UploadIdMarker", upload_id_marker.unwrap_or_default());
+            out.name("Prefix", view.prefix, view.url);
+            out.number("MaxUploads", view.max.into());
         }
     }
-    out.number("MaxKeys", view.max.into());
-    delimiter_and_encoding(out, view);
-}
-
-fn versions(upstream: &str, view: &ListView<'_>, page: &VersionsPage<'_>) -> Result<Rewritten, Flaw> {
-    let mut pass = Pass::begin(upstream, view, VERSIONS)?;
-    versions_head(&mut pass.out, view, page);
-    while let Some(element) = pass.reader.child()? {
-        match element {
-            "Version" => pass.entry("Version", VERSION)?,
-            "DeleteMarker" => pass.entry("DeleteMarker", DELETE_MARKER)?,
-            "NextKeyMarker" => {
-                let marker = pass.marker()?;
-                optional_name(&mut pass.out, "NextKeyMarker", marker.as_deref(), view.url);
-            }
-            "NextVersionIdMarker" => pass.copy("NextVersionIdMarker")?,
-            other => pass.common(other)?,
-        }
-    }
-    pass.end(VERSIONS)
-}
-
-fn versions_head(out: &mut Writer, view: &ListView<'_>, page: &VersionsPage<'_>) {
-    out.leaf("Name", view.bucket);
-    out.name("Prefix", view.prefix, view.url);
-    out.name("KeyMarker", page.key_marker, view.url);
-    out.leaf("VersionIdMarker", page.version_id_marker.unwrap_or_default());
-    out.number("MaxKeys", view.max.into());
-    delimiter_and_encoding(out, view);
-}
-
-fn uploads(upstream: &str, view: &ListView<'_>, page: &UploadsPage<'_>) -> Result<Rewritten, Flaw> {
-    let mut pass = Pass::begin(upstream, view, UPLOADS)?;
-    uploads_head(&mut pass.out, view, page);
-    let (mut next_key, mut next_id) = (None, None);
-    while let Some(element) = pass.reader.child()? {
-        match element {
-            "Upload" => pass.upload(page)?,
-            "NextKeyMarker" => next_key = pass.marker()?,
-            "NextUploadIdMarker" => next_id = Some(pass.reader.text()?).filter(|id| !id.is_empty()),
-            other => pass.common(other)?,
-        }
-    }
-    if let Some(key) = next_key {
-        pass.out.name("NextKeyMarker", &key, view.url);
-        if let Some(id) = next_id {
-            pass.out.leaf("NextUploadIdMarker", &(page.upload_id)(&key, &id));
-        }
-    }
-    pass.end(UPLOADS)
-}
-
-fn uploads_head(out: &mut Writer, view: &ListView<'_>, page: &UploadsPage<'_>) {
-    out.leaf("Bucket", view.bucket);
-    out.name("KeyMarker", page.key_marker, view.url);
-    out.leaf("UploadIdMarker", page.upload_id_marker.unwrap_or_default());
-    out.name("Prefix", view.prefix, view.url);
-    out.number("MaxUploads", view.max.into());
-    delimiter_and_encoding(out, view);
-}
-
-fn delimiter_and_encoding(out: &mut Writer, view: &ListView<'_>) {
     optional_name(out, "Delimiter", view.delimiter, view.url);
     if view.url {
         out.leaf("EncodingType", "url");
     }
+}
+
+fn write_common_prefix(out: &mut Writer, name: &str, view: &ListView<'_>) {
+    out.open("CommonPrefixes");
+    out.name("Prefix", name, view.url);
+    out.close("CommonPrefixes");
 }
 
 fn optional_name(out: &mut Writer, element: &'static str, name: Option<&str>, url: bool) {

@@ -23,8 +23,7 @@ pub use delete::{
 pub use error::{Answer, UpstreamError, parse_error, write_error};
 pub use inventory::{OpenUpload, Page, read_objects, read_parts, read_uploads};
 pub use list::{
-    Evidence, ListView, ObjectsPage, Owner, Rewritten, Unmap, UploadsPage, VersionsPage, empty_objects,
-    empty_uploads, empty_versions, rewrite_objects, rewrite_uploads, rewrite_versions,
+    Evidence, ListPage, ListView, Next, Owner, Portion, Unmap, common_prefix, read_portion, write_listing,
 };
 pub use local::{
     ObjectAttributes, RestoreRequest, Versioning, is_private_acl, parse_restore, parse_versioning, write_acl,

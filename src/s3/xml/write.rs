@@ -30,6 +30,21 @@ impl Writer {
         Self { out }
     }
 
+    /// A part of a document; see [`Writer::into_text`].
+    pub(super) fn fragment(capacity: usize) -> Self {
+        Self { out: String::with_capacity(capacity) }
+    }
+
+    /// What was written, without an end.
+    pub(super) fn into_text(self) -> String {
+        self.out
+    }
+
+    /// What another writer wrote.
+    pub(super) fn written(&mut self, fragment: &str) {
+        self.out.push_str(fragment);
+    }
+
     /// A document of S3, with room for a small answer.
     pub fn s3(root: &'static str) -> Self {
         Self::document(root, Some(S3_NAMESPACE), 1024)

@@ -38,7 +38,9 @@ pub(super) fn open_or_create(path: &Path) -> anyhow::Result<Database> {
     {
         return Ok(made);
     }
-    open(path, true)
+    let db = open(path, true)?;
+    add_tables(&db).with_context(|| format!("{} cannot be written", path.display()))?;
+    Ok(db)
 }
 
 /// Opens the state file again that this process had open before.
@@ -71,6 +73,13 @@ fn open(path: &Path, verify: bool) -> anyhow::Result<Database> {
             String::from_utf8_lossy(THIS_FORMAT)
         ),
     }
+}
+
+/// Tables that the release which made the file did not know: reads expect all of them.
+fn add_tables(db: &Database) -> anyhow::Result<()> {
+    let tx = begin_write(db)?;
+    Tables::open(&tx)?;
+    Ok(tx.commit()?)
 }
 
 pub(super) fn begin_write(db: &Database) -> Result<WriteTransaction, redb::TransactionError> {

@@ -10,6 +10,7 @@
 //! `cargo bench --bench ledger -- --bytes`.
 
 mod file;
+mod people;
 mod tables;
 mod writer;
 
@@ -23,11 +24,12 @@ use std::time::Duration;
 use redb::{ReadTransaction, ReadableDatabase as _, ReadableTable as _};
 
 use super::rows;
-use super::{Cursor, PAGE, Result, UserChange, UserRecord};
+use super::{Cursor, PAGE, Result};
 use crate::account::{Account, LeaseId, Millis, ObjectId, Reply, Step, Upload, UploadKey};
 use crate::metrics::{Metrics, StateOperation};
 use crate::types::UserId;
-use tables::{ACCOUNTS, FIRST_ID, LAST_ID, LEASES, NUMBERS, OBJECTS, Stop, UPLOADS, USERS};
+use people::USERS;
+use tables::{ACCOUNTS, FIRST_ID, LAST_ID, LEASES, NUMBERS, OBJECTS, Stop, UPLOADS};
 use writer::Writer;
 
 pub struct Embedded {
@@ -141,28 +143,6 @@ impl Embedded {
             Ok(users.into_iter().take(PAGE).collect())
         })
         .await
-    }
-
-    pub async fn user(&self, user: &UserId) -> Result<Option<UserRecord>> {
-        let user = user.clone();
-        self.read(StateOperation::User, move |tx| tables::find_user(&tx.open_table(USERS)?, &user)).await
-    }
-
-    pub async fn change_user(
-        &self,
-        user: &UserId,
-        change: &UserChange,
-        now: Millis,
-    ) -> Result<(UserRecord, bool)> {
-        let _timed = self.metrics.state(StateOperation::User);
-        let (user, change) = (user.clone(), change.clone());
-        self.writer.write(move |tables| tables.change_user(&user, &change, now)).await
-    }
-
-    pub async fn remove_user(&self, user: &UserId) -> Result<bool> {
-        let _timed = self.metrics.state(StateOperation::User);
-        let user = user.clone();
-        self.writer.write(move |tables| tables.remove_user(&user)).await
     }
 
     /// There is one. While the store is lost this is also who asks whether it is back.

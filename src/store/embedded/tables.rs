@@ -11,9 +11,9 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::people::People;
 use crate::account::{Account, DAY, HOUR, Lease, Millis, Needs, Reply, Rows, Step, UploadKey, View};
 use crate::store::rows::{self, Unreadable};
-use crate::store::{UserChange, UserRecord};
 use crate::types::UserId;
 
 pub(super) type Bytes = &'static [u8];
@@ -28,7 +28,6 @@ pub(super) const FACTS: TableDefinition<'_, &str, Bytes> = TableDefinition::new(
 pub(super) const ACCOUNTS: TableDefinition<'_, &str, Bytes> = TableDefinition::new("accounts");
 /// By number: the user.
 pub(super) const NUMBERS: TableDefinition<'_, u32, &str> = TableDefinition::new("numbers");
-pub(super) const USERS: TableDefinition<'_, &str, Bytes> = TableDefinition::new("users");
 pub(super) const OBJECTS: TableDefinition<'_, Of, Bytes> = TableDefinition::new("objects");
 const HOLDS: TableDefinition<'_, Of, Bytes> = TableDefinition::new("holds");
 pub(super) const UPLOADS: TableDefinition<'_, Of, Bytes> = TableDefinition::new("uploads");
@@ -70,18 +69,18 @@ macro_rules! storage {
 }
 storage!(redb::TableError, redb::StorageError, redb::TransactionError, redb::CommitError);
 
-type Done<T = ()> = Result<T, Stop>;
+pub(super) type Done<T = ()> = Result<T, Stop>;
 
 pub(super) struct Tables<'tx> {
     accounts: Table<'tx, &'static str, Bytes>,
     numbers: Table<'tx, u32, &'static str>,
-    users: Table<'tx, &'static str, Bytes>,
     objects: Table<'tx, Of, Bytes>,
     holds: Table<'tx, Of, Bytes>,
     uploads: Table<'tx, Of, Bytes>,
     parts: Table<'tx, OfPart, Bytes>,
     leases: Table<'tx, Of, Bytes>,
     places: Table<'tx, Place, u64>,
+    pub(super) people: People<'tx>,
 }
 
 impl<'tx> Tables<'tx> {
@@ -90,13 +89,13 @@ impl<'tx> Tables<'tx> {
         Ok(Self {
             accounts: tx.open_table(ACCOUNTS)?,
             numbers: tx.open_table(NUMBERS)?,
-            users: tx.open_table(USERS)?,
             objects: tx.open_table(OBJECTS)?,
             holds: tx.open_table(HOLDS)?,
             uploads: tx.open_table(UPLOADS)?,
             parts: tx.open_table(PARTS)?,
             leases: tx.open_table(LEASES)?,
             places: tx.open_table(PLACES)?,
+            people: People::open(tx)?,
         })
     }
 
@@ -238,24 +237,6 @@ impl<'tx> Tables<'tx> {
         self.numbers.insert(number, user.as_str())?;
         Ok(number)
     }
-
-    /// The record after the change, and whether it is new.
-    pub(super) fn change_user(
-        &mut self,
-        user: &UserId,
-        change: &UserChange,
-        now: Millis,
-    ) -> Done<(UserRecord, bool)> {
-        let before = find_user(&self.users, user)?;
-        let is_new = before.is_none();
-        let record = change.apply(before, now);
-        self.users.insert(user.as_str(), rows::to_json(&record).map_err(unwritable)?.as_slice())?;
-        Ok((record, is_new))
-    }
-
-    pub(super) fn remove_user(&mut self, user: &UserId) -> Done<bool> {
-        Ok(self.users.remove(user.as_str())?.is_some())
-    }
 }
 
 /// A user's number and account.
@@ -267,13 +248,6 @@ pub(super) fn find_account(
     let torn = || Stop::Row(format!("the account of {user} is torn"));
     let (number, account) = row.value().split_first_chunk().ok_or_else(torn)?;
     Ok(Some((u32::from_le_bytes(*number), rows::from_json(account)?)))
-}
-
-pub(super) fn find_user(
-    users: &impl ReadableTable<&'static str, Bytes>,
-    user: &UserId,
-) -> Done<Option<UserRecord>> {
-    Ok(users.get(user.as_str())?.map(|row| rows::from_json(row.value())).transpose()?)
 }
 
 /// When it expires, which can be known without reading the rest.
@@ -298,7 +272,7 @@ fn json(row: Option<&impl Serialize>) -> Done<Option<Vec<u8>>> {
 }
 
 /// Fails the batch: other rows of the step may be written already.
-fn unwritable(row: Unreadable) -> Stop {
+pub(super) fn unwritable(row: Unreadable) -> Stop {
     Stop::Storage(redb::Error::Io(std::io::Error::other(row)))
 }
 

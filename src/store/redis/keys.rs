@@ -9,14 +9,28 @@
 //! | `bw:{alice}:hour`, `:day` | places in the windows by time, each `<milliseconds>:<uploads>` |
 //! | `bw:{alice}:by:<writer>` | the last version that this writer made, for some seconds |
 //!
-//! Of all: `bw:epoch`; `bw:users`, ids in order; `bw:records`, a hash of records (JSON) by user; `bw:active`, users
-//! by their last writes; `bw:replicas`, gateways by when they are taken for dead.
+//! Of all: `bw:epoch`; `bw:users`, ids in order; `bw:active`, users by their last writes; `bw:replicas`, gateways by
+//! when they are taken for dead. Who there is, in the slot of `bw:records`:
+//!
+//! | key | holds |
+//! |---|---|
+//! | `bw:records` | a hash of users' records (JSON) |
+//! | `{bw:records}:removed` | a hash: by user who was removed, the generation of the next |
+//! | `{bw:records}:keys`, `:key-uses` | hashes by access key id: the key (JSON), when it was used last |
+//! | `{bw:records}:keys-of` | pairs `<user> <access key id>`, in order |
+//! | `{bw:records}:jobs`, `:jobs-of` | pairs `<job> <user>` and `<user> <job>`, in order |
 
 use crate::account::UploadKey;
 use crate::types::UserId;
 
 pub(super) const USERS: &[u8] = b"bw:users";
 pub(super) const RECORDS: &[u8] = b"bw:records";
+pub(super) const REMOVED: &[u8] = b"{bw:records}:removed";
+pub(super) const KEYS: &[u8] = b"{bw:records}:keys";
+pub(super) const KEYS_OF: &[u8] = b"{bw:records}:keys-of";
+pub(super) const KEY_USES: &[u8] = b"{bw:records}:key-uses";
+pub(super) const JOBS: &[u8] = b"{bw:records}:jobs";
+pub(super) const JOBS_OF: &[u8] = b"{bw:records}:jobs-of";
 pub(super) const ACTIVE: &[u8] = b"bw:active";
 pub(super) const REPLICAS: &[u8] = b"bw:replicas";
 

@@ -16,6 +16,7 @@ mod keys;
 mod lane;
 mod link;
 mod load;
+mod people;
 mod save;
 mod script;
 
@@ -26,7 +27,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _};
 use redis::Value;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::warn;
 
 use self::address::Address;
@@ -35,17 +36,15 @@ use self::keys::Keys;
 use self::lane::Lanes;
 use self::link::{DEADLINE, Link, Trouble};
 use self::load::{Field, STRANGE, every};
-use self::script::{Call, DROP_IDLE, MARK_ACTIVE, READ, REPLACE, bytes, integer, list, number};
+use self::script::{Call, DROP_IDLE, MARK_ACTIVE, READ, bytes, integer, list, number};
 use super::rows::{self, Unreadable};
-use super::{Cursor, PAGE, Result, Unavailable, UserChange, UserRecord};
+use super::{Cursor, PAGE, Result, Unavailable};
 use crate::account::{Account, LeaseId, Millis, ObjectId, Reply, Step, Upload, UploadKey};
 use crate::metrics::{Metrics, StateOperation};
 use crate::types::{Secret, UserId};
 
 /// Questions about different users that are under way at once.
 const AT_ONCE: usize = 64;
-/// What a change to a record may take: no request waits for it, and others may be before it.
-const CHANGE: Duration = Duration::from_secs(1);
 /// A user without leases is forgotten as active after this time: much longer than a mark is relied on.
 const IDLE: Duration = Duration::from_mins(10);
 
@@ -174,54 +173,6 @@ impl Redis {
         self.ids_in_order(keys::USERS, after).await
     }
 
-    pub async fn user(&self, user: &UserId) -> Result<Option<UserRecord>> {
-        let _timer = self.metrics.state(StateOperation::User);
-        let row = self.record(user).await?;
-        row.map(|row| rows::from_json(&row).map_err(unreadable)).transpose()
-    }
-
-    pub async fn change_user(
-        &self,
-        user: &UserId,
-        change: &UserChange,
-        now: Millis,
-    ) -> Result<(UserRecord, bool)> {
-        let _timer = self.metrics.state(StateOperation::User);
-        let deadline = Instant::now() + CHANGE;
-        let lane = user.as_str().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31) ^ usize::from(byte));
-        let lane = &self.changing[lane % self.changing.len()];
-        let _alone = timeout_at(deadline, lane.lock()).await.map_err(|_| Unavailable)?;
-        while Instant::now() < deadline {
-            let row = self.record(user).await?;
-            let is_new = row.is_none();
-            if is_new {
-                // First: a record that no list has would be lost from sight.
-                self.command(redis::cmd("ZADD").arg(keys::USERS).arg(0).arg(user.as_str())).await?;
-            }
-            let before = row.as_ref().map(|row| rows::from_json(row).map_err(unreadable)).transpose()?;
-            let record = change.apply(before, now);
-            let after = rows::to_json(&record).map_err(unreadable)?;
-            let arguments = vec![user.as_str().into(), row.unwrap_or_default(), after];
-            let call = Call::new(vec![keys::RECORDS.to_vec()], arguments);
-            if known(integer(&self.call(&REPLACE, &call).await?))? == 1 {
-                return Ok((record, is_new));
-            }
-        }
-        Err(Unavailable)
-    }
-
-    pub async fn remove_user(&self, user: &UserId) -> Result<bool> {
-        let removed = self.command(redis::cmd("HDEL").arg(keys::RECORDS).arg(user.as_str())).await?;
-        if self.account(user).await?.is_none() {
-            self.command(redis::cmd("ZREM").arg(keys::USERS).arg(user.as_str())).await?;
-            if self.account(user).await?.is_some() || self.record(user).await?.is_some() {
-                // One was made meanwhile.
-                self.command(redis::cmd("ZADD").arg(keys::USERS).arg(0).arg(user.as_str())).await?;
-            }
-        }
-        Ok(known(integer(&removed))? == 1)
-    }
-
     pub async fn beat(&self, replica: &str, now: Millis, ttl: Duration) -> Result<usize> {
         let until = u128::from(now) + ttl.as_millis();
         let mut call = Call::default();
@@ -249,10 +200,6 @@ impl Redis {
     async fn call(&self, script: &script::Script, call: &Call) -> Result<Value> {
         let (answer, _) = self.link.call(script, call, Instant::now() + DEADLINE).await.map_err(no_answer)?;
         Ok(answer)
-    }
-
-    async fn record(&self, user: &UserId) -> Result<Option<Vec<u8>>> {
-        known(bytes(self.command(redis::cmd("HGET").arg(keys::RECORDS).arg(user.as_str())).await?))
     }
 
     /// Before a user's first write, and now and then: where to look for their leases.

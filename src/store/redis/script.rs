@@ -48,15 +48,6 @@ return 1",
     )
 });
 
-/// KEYS: the record. ARGV: as it was read, empty if there was none, and as it is to be.
-pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-return 1",
-    )
-});
-
 /// KEYS: the active users. ARGV: one of them. Time is the server's, the same for whoever asks.
 pub(super) static MARK_ACTIVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -84,7 +75,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    fn new(text: &'static str) -> Self {
+    pub(super) fn new(text: &'static str) -> Self {
         let sha1 = Sha1::digest(text).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         Self { text, sha1 }
     }

@@ -60,6 +60,12 @@ impl MemoryS3 {
         self.objects.insert(key.into(), object);
     }
 
+    pub fn seed_upload(&mut self, key: &str) {
+        self.minted += 1;
+        let upload = Upload { key: key.into(), headers: Vec::new(), parts: BTreeMap::new() };
+        self.uploads.insert(format!("upload-{}", self.minted), upload);
+    }
+
     pub fn bytes_of(&self, key: &str) -> Option<Vec<u8>> {
         self.objects.get(key).map(|o| bytes(&o.content))
     }

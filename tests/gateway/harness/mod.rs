@@ -3,6 +3,7 @@
 
 mod answers;
 mod client;
+mod issuer;
 mod memory_page;
 mod memory_s3;
 mod origin;
@@ -14,6 +15,7 @@ mod world;
 
 pub use answers::*;
 pub use client::{Client, Response};
+pub use issuer::{AUDIENCE, ISSUER, Manner, Provider, TokenKey, claims, claims_but, entry, key_set, seconds};
 pub use memory_s3::LAST_MODIFIED;
 pub use origin::{GATEWAY_KEY, GATEWAY_SECRET, NAMESPACE, Origin, REAL_BUCKET, Seen};
 pub use script::{Act, Cut, Reply, pattern_byte};

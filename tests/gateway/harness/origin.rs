@@ -162,6 +162,16 @@ impl Origin {
         self.shared.lock().store.seed(key, Content::Bytes(body.as_ref().to_vec()));
     }
 
+    /// Begins a multipart upload past the gateway.
+    pub fn seed_upload(&self, key: &str) {
+        self.shared.lock().store.seed_upload(key);
+    }
+
+    /// As if nothing had ever been put.
+    pub fn empty(&self) {
+        self.shared.lock().store = MemoryS3::default();
+    }
+
     pub fn seed_pattern(&self, key: &str, length: u64) {
         self.shared.lock().store.seed(key, Content::Pattern(length));
     }

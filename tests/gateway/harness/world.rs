@@ -13,7 +13,8 @@ use bucketwarden::account::{Account, Recount, Step};
 use bucketwarden::app::Running as Gateway;
 use bucketwarden::config::Config;
 use bucketwarden::ledger::Ledger;
-use bucketwarden::types::UserId;
+use bucketwarden::store::Assigned;
+use bucketwarden::types::{JobId, UserId};
 
 /// Statuses and codes that answer a request rightly. An empty code asks for none: what the HTTP layer itself
 /// refuses has no S3 error.
@@ -41,6 +42,12 @@ pub struct Settings<'a> {
     /// Of the tier that everyone is in; by default as shipped, but without end to uploads and requests.
     pub limits: Option<&'a str>,
     pub quota: &'a str,
+    /// Issuers of tokens, temporary keys.
+    pub auth: &'a str,
+    /// More `[[buckets]]`.
+    pub buckets: &'a str,
+    /// Where the state lies, if not in a file of the world's own. Nobody is counted then.
+    pub state: Option<&'a str>,
     /// Where the upstream is said to be, if not at the world's origin.
     pub upstream_at: Option<SocketAddr>,
     /// Whether it is said to speak TLS.
@@ -50,6 +57,20 @@ pub struct Settings<'a> {
 impl World {
     pub fn new() -> Self {
         Self::with(&Settings::default())
+    }
+
+    /// With the platform's view of the bucket besides.
+    pub fn with_view() -> Self {
+        let buckets = "[[buckets]]\nname = \"aiserve-storage\"\nview = \"platform\"";
+        Self::with(&Settings { buckets, ..Settings::default() })
+    }
+
+    /// Makes a training job somebody's, as the admin API does.
+    pub fn assign(&self, job: &str, user: &str) {
+        let (job, user) = (JobId::parse(job).expect("an id"), UserId::parse(user).expect("an id"));
+        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
+        let assigned = self.runtime.block_on(store.assign_job(&job, &user));
+        assert!(matches!(assigned, Ok(Assigned::New | Assigned::Again)), "{assigned:?}");
     }
 
     /// With these limits for everyone.
@@ -103,6 +124,9 @@ impl World {
         runtime.block_on(async {
             for user in USERS {
                 let user = UserId::parse(user).expect("an id");
+                if settings.state.is_some() {
+                    continue;
+                }
                 if settings.upstream_at.is_some() {
                     count_nothing(gateway.ledger(), &user).await;
                 } else {
@@ -148,6 +172,23 @@ impl World {
     pub fn admin_get(&self, path: &str) -> Response {
         Client::connect(self.admin)
             .send(&Request::get(path).header("host", "localhost").header("connection", "close"))
+    }
+
+    /// One exchange with the admin API by whoever holds its token.
+    pub fn as_admin(&self, request: Request) -> Response {
+        let request = request.header("host", "localhost").header("connection", "close");
+        Client::connect(self.admin).send(&request.header("authorization", format!("Bearer {ADMIN_TOKEN}")))
+    }
+
+    /// An operator's call to the admin API: the status, and the document or nothing.
+    pub fn operate(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let request = Request::new(method, path)
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {ADMIN_TOKEN}"))
+            .header("connection", "close")
+            .body(body);
+        let answer = Client::connect(self.admin).send(&request);
+        (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
     }
 
     /// One exchange on a connection of its own.
@@ -403,7 +444,8 @@ async fn count_nothing(ledger: &Ledger, user: &UserId) {
 }
 
 fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
-    let Settings { server, upstream: more, limits, quota, .. } = settings;
+    let Settings { server, upstream: more, limits, quota, auth, buckets, .. } = settings;
+    let state = settings.state.unwrap_or("redb:./state.redb");
     let limits = limits.unwrap_or(
         "uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"\n\
          requests_per_second = \"unlimited\"\nmax_concurrent_requests = \"unlimited\"",
@@ -441,6 +483,7 @@ secret_access_key = "{GATEWAY_SECRET}"
 {more}
 [auth]
 master_key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+{auth}
 [[buckets]]
 name = "datasets"
 prefix = "datasets/{{user_id}}/"
@@ -453,8 +496,9 @@ prefix = "logs/training/"
 scope = "job"
 access = "read-only"
 counts_towards_quota = false
+{buckets}
 [state]
-url = "redb:./state.redb"
+url = "{state}"
 [tiers.default]
 {limits}
 [quota]

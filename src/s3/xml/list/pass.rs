@@ -5,11 +5,11 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
-use super::{Evidence, ListView, Rewritten, UploadsPage};
+use super::{Evidence, ListView, Next, Portion, write_common_prefix};
 use crate::error::Result;
 use crate::s3::uri::{self, PlusMeaning};
 use crate::s3::xml::read::{Flaw, Reader};
-use crate::s3::xml::write::{S3_NAMESPACE, Writer};
+use crate::s3::xml::write::Writer;
 
 /// S3 gives 1,000 a page; no page of ours is longer than this, whatever the upstream says.
 const MAX_ENTRIES: u64 = 10_000;
@@ -40,10 +40,12 @@ pub(super) struct Pass<'t, 'v> {
     /// … and the page said so itself.
     confirmed: bool,
     saw: Evidence,
-    pub(super) count: u64,
-    pub(super) truncated: bool,
-    /// The greatest name of the page, in the client's terms.
-    pub(super) greatest: Option<Cow<'t, str>>,
+    count: u64,
+    truncated: bool,
+    /// The greatest name so far, in the client's terms, and the id that the last entry of that name has.
+    greatest: Option<(Cow<'t, str>, Option<Cow<'t, str>>)>,
+    /// Names that came and are not wanted any more.
+    beyond: u64,
 }
 
 impl<'t, 'v> Pass<'t, 'v> {
@@ -51,7 +53,7 @@ impl<'t, 'v> Pass<'t, 'v> {
         let encoded = looks_encoded(upstream);
         Ok(Self {
             reader: Reader::open_as(upstream, root)?,
-            out: Writer::document(root, Some(S3_NAMESPACE), upstream.len() + 1024),
+            out: Writer::fragment(upstream.len()),
             view,
             encoded,
             confirmed: false,
@@ -59,16 +61,33 @@ impl<'t, 'v> Pass<'t, 'v> {
             count: 0,
             truncated: false,
             greatest: None,
+            beyond: 0,
         })
     }
 
-    pub(super) fn end(mut self, root: &'static str) -> Result<Rewritten, Flaw> {
+    /// `next` makes the place to go on at of the greatest name and its id.
+    pub(super) fn end(
+        self,
+        next: impl FnOnce(Option<Cow<'t, str>>, Option<Cow<'t, str>>) -> Option<Next>,
+    ) -> Result<Portion, Flaw> {
         self.reader.finish()?;
         if self.encoded != self.confirmed {
             return Err(UNCLEAR);
         }
-        self.out.flag("IsTruncated", self.truncated);
-        Ok(Rewritten { xml: self.out.finish(root), saw: self.saw })
+        let (last, last_id) = self.greatest.unzip();
+        let mut portion = Portion {
+            xml: self.out.into_text(),
+            count: self.count,
+            last: last.as_deref().map(str::to_owned),
+            next: None,
+            saw: self.saw,
+        };
+        if self.truncated && self.beyond == 0 {
+            // A client would begin again at the first page, for ever.
+            let next = next(last, last_id.flatten()).ok_or(Flaw("a truncated page that leads nowhere"))?;
+            portion.next = Some(next);
+        }
+        Ok(portion)
     }
 
     /// Elements that every kind of page has.
@@ -82,10 +101,9 @@ impl<'t, 'v> Pass<'t, 'v> {
                     }
                     self.counted()?;
                     let prefix = self.client_name()?;
-                    self.out.open("CommonPrefixes");
-                    self.out.name("Prefix", &prefix, self.view.url);
-                    self.out.close("CommonPrefixes");
-                    self.passed(prefix);
+                    let place = self.out.place();
+                    write_common_prefix(&mut self.out, &prefix, self.view);
+                    self.passed(place, prefix, None);
                 }
             }
             "IsTruncated" => {
@@ -120,28 +138,32 @@ impl<'t, 'v> Pass<'t, 'v> {
             }
         }
         let key = key.ok_or(Flaw("an entry without a key"))?;
-        if key.is_empty() {
-            // The folder marker of the scope itself, as consoles make them: no client could name it.
-            self.out.take_back(place);
-            self.count -= 1;
-            return Ok(());
-        }
         if let Some(owner) = self.view.owner {
             owner.write(&mut self.out, "Owner");
         }
         self.out.close(element);
-        self.passed(key);
+        self.passed(place, key, None);
         Ok(())
     }
 
-    fn passed(&mut self, name: Cow<'t, str>) {
-        if self.greatest.as_ref().is_none_or(|greatest| *greatest < name) {
-            self.greatest = Some(name);
+    /// An entry was written at `place`; not all of them stay.
+    fn passed(&mut self, place: usize, name: Cow<'t, str>, id: Option<Cow<'t, str>>) {
+        let beyond = self.view.until.is_some_and(|until| *name >= *until);
+        // A name that is empty is the folder marker of the scope itself, as consoles make them: no client could
+        // name it.
+        if beyond || name.is_empty() {
+            self.out.take_back(place);
+            self.count -= 1;
+        }
+        self.beyond += u64::from(beyond);
+        if !beyond && self.greatest.as_ref().is_none_or(|(greatest, _)| *greatest <= name) {
+            self.greatest = Some((name, id));
         }
     }
 
-    pub(super) fn upload(&mut self, page: &UploadsPage<'_>) -> Result<(), Flaw> {
+    pub(super) fn upload(&mut self, client_id: &dyn Fn(&str, &str) -> String) -> Result<(), Flaw> {
         self.counted()?;
+        let place = self.out.place();
         self.out.open("Upload");
         let (mut key, mut id) = (None, None);
         while let Some(child) = self.reader.child()? {
@@ -155,12 +177,13 @@ impl<'t, 'v> Pass<'t, 'v> {
             return Err(Flaw("an upload without key or id"));
         };
         self.out.name("Key", &key, self.view.url);
-        self.out.leaf("UploadId", &(page.upload_id)(&key, &id));
+        self.out.leaf("UploadId", &client_id(&key, &id));
         if let Some(owner) = self.view.owner {
             owner.write(&mut self.out, "Initiator");
             owner.write(&mut self.out, "Owner");
         }
         self.out.close("Upload");
+        self.passed(place, key, Some(id));
         Ok(())
     }
 

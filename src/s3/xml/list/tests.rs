@@ -13,8 +13,21 @@ fn unmap(real: &str) -> Option<&str> {
     real.strip_prefix(SCOPE)
 }
 
-fn token(upstream: &str) -> String {
-    format!("sealed-{}", upstream.len())
+/// A page of a single portion, as the gateway makes most of them.
+fn rewrite(upstream: &str, view: &ListView<'_>, page: &ListPage<'_>) -> Result<Page> {
+    let mut portion = read_portion(upstream, view, page)?;
+    let next = portion.next.take().map(|next| match next {
+        Next::Token(token) => Next::Token(format!("sealed-{}", token.len())),
+        after @ Next::After { .. } => after,
+    });
+    let saw = portion.saw;
+    Ok(Page { xml: write_listing(view, page, &[portion], next.as_ref()), saw })
+}
+
+#[derive(Debug)]
+struct Page {
+    xml: String,
+    saw: Evidence,
 }
 
 fn view(url: bool, plus: PlusMeaning) -> ListView<'static> {
@@ -27,11 +40,11 @@ fn view(url: bool, plus: PlusMeaning) -> ListView<'static> {
         owner: None,
         plus,
         unmap: &unmap,
+        until: None,
     }
 }
 
-const V2: ObjectsPage<'static> =
-    ObjectsPage::V2 { start_after: Some("a +"), continuation_token: Some("mine"), token: &token };
+const V2: ListPage<'static> = ListPage::V2 { start_after: Some("a +"), continuation_token: Some("mine") };
 const ALICE: Owner<'static> = Owner { id: "alice", name: "alice" };
 
 /// All texts of an element, in order.
@@ -66,7 +79,7 @@ fn v2_as_aws_answers() {
         <ChecksumAlgorithm>CRC32</ChecksumAlgorithm><Size>5</Size><Owner><ID>REAL</ID></Owner><StorageClass>GLACIER</StorageClass>\
         <RestoreStatus><IsRestoreInProgress>true</IsRestoreInProgress><X>REAL</X></RestoreStatus><Secret>REAL</Secret></Contents>\
         <CommonPrefixes><Prefix>datasets/alice/a+b/d/</Prefix></CommonPrefixes></ListBucketResult>";
-    let page = rewrite_objects(upstream, &view(false, PlusMeaning::Space), &V2).unwrap();
+    let page = rewrite(upstream, &view(false, PlusMeaning::Space), &V2).unwrap();
     assert_eq!(
         page.xml,
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
@@ -80,7 +93,7 @@ fn v2_as_aws_answers() {
     assert_eq!(page.saw, Evidence { plus: true, percent20: false, percent2b: true });
     assert_eq!(page.saw.plus_means(), Some(PlusMeaning::Space));
 
-    let encoded = rewrite_objects(upstream, &view(true, PlusMeaning::Space), &V2).unwrap().xml;
+    let encoded = rewrite(upstream, &view(true, PlusMeaning::Space), &V2).unwrap().xml;
     assert!(
         encoded.contains("<Prefix>a%20b/</Prefix>") && encoded.contains("<StartAfter>a%20%2B</StartAfter>")
     );
@@ -94,7 +107,7 @@ fn v1_has_owners_and_a_next_marker() {
     let upstream = "<s3:ListBucketResult xmlns:s3='x'><s3:IsTruncated>true</s3:IsTruncated><s3:Contents><s3:Size>1</s3:Size>\
         <s3:Key>datasets/alice/k</s3:Key></s3:Contents><s3:NextMarker>datasets/alice/z &amp; y</s3:NextMarker></s3:ListBucketResult>";
     let view = ListView { owner: Some(ALICE), ..view(false, PlusMeaning::Space) };
-    let xml = rewrite_objects(upstream, &view, &ObjectsPage::V1 { marker: "m" }).unwrap().xml;
+    let xml = rewrite(upstream, &view, &ListPage::V1 { marker: "m" }).unwrap().xml;
     assert_eq!(all(&xml, "DisplayName"), ["alice"]);
     assert_eq!(all(&xml, "Marker"), ["m"]);
     assert_eq!(all(&xml, "NextMarker"), ["z & y"]);
@@ -107,8 +120,8 @@ fn versions_and_uploads() {
         <IsTruncated>true</IsTruncated><Version><Key>datasets/alice/a</Key><VersionId>v1</VersionId><IsLatest>true</IsLatest></Version>\
         <DeleteMarker><Key>datasets/alice/b</Key><VersionId>v2</VersionId><Owner><ID>REAL</ID></Owner></DeleteMarker></ListVersionsResult>";
     let view = ListView { owner: Some(ALICE), ..view(false, PlusMeaning::Space) };
-    let page = VersionsPage { key_marker: "k", version_id_marker: Some("v") };
-    let xml = rewrite_versions(upstream, &view, &page).unwrap().xml;
+    let page = ListPage::Versions { key_marker: "k", version_id_marker: Some("v") };
+    let xml = rewrite(upstream, &view, &page).unwrap().xml;
     assert_eq!(
         (all(&xml, "Key"), all(&xml, "VersionId")),
         (vec!["a".into(), "b".into()], vec!["v1".into(), "v2".into()])
@@ -116,30 +129,37 @@ fn versions_and_uploads() {
     assert_eq!((all(&xml, "NextKeyMarker"), all(&xml, "KeyMarker")), (vec!["b".into()], vec!["k".into()]));
 
     let upstream = "<ListMultipartUploadsResult><Bucket>REAL</Bucket><NextKeyMarker>datasets/alice/u</NextKeyMarker>\
-        <NextUploadIdMarker>id</NextUploadIdMarker><IsTruncated>false</IsTruncated><Upload><UploadId>id</UploadId><Key>datasets/alice/u</Key>\
+        <NextUploadIdMarker>id</NextUploadIdMarker><IsTruncated>true</IsTruncated><Upload><UploadId>id</UploadId><Key>datasets/alice/u</Key>\
         <Initiator><ID>REAL</ID></Initiator><StorageClass>STANDARD</StorageClass><Initiated>t</Initiated></Upload></ListMultipartUploadsResult>";
     let seal = |key: &str, id: &str| format!("{key}:{id}");
-    let page = UploadsPage { key_marker: "", upload_id_marker: None, upload_id: &seal };
-    let xml = rewrite_uploads(upstream, &view, &page).unwrap().xml;
+    let page = ListPage::Uploads { key_marker: "", upload_id_marker: None, upload_id: &seal };
+    let xml = rewrite(upstream, &view, &page).unwrap().xml;
     assert_eq!(all(&xml, "UploadId"), ["u:id"]);
     assert_eq!(all(&xml, "NextUploadIdMarker"), ["u:id"]);
     assert_eq!(all(&xml, "ID"), ["alice", "alice"]);
     assert!(!xml.contains("REAL"));
     let none = upstream.replace(">datasets/alice/u</NextKeyMarker>", "></NextKeyMarker>");
-    assert!(all(&rewrite_uploads(&none, &view, &page).unwrap().xml, "NextKeyMarker").is_empty());
+    let xml = rewrite(&none, &view, &page).unwrap().xml;
+    assert_eq!(
+        (all(&xml, "NextKeyMarker"), all(&xml, "NextUploadIdMarker")),
+        (vec!["u".into()], vec!["u:id".into()])
+    );
+    let whole = upstream.replace(">true<", ">false<");
+    assert!(all(&rewrite(&whole, &view, &page).unwrap().xml, "NextKeyMarker").is_empty());
 }
 
 #[test]
 fn empty_pages_echo_the_question() {
     let seal = |_: &str, id: &str| id.to_owned();
     let view = ListView { max: 0, ..view(true, PlusMeaning::Space) };
-    let uploads = UploadsPage { key_marker: "k", upload_id_marker: None, upload_id: &seal };
-    let versions = VersionsPage { key_marker: "k", version_id_marker: None };
-    for xml in [empty_objects(&view, &V2), empty_versions(&view, &versions), empty_uploads(&view, &uploads)] {
+    let uploads = ListPage::Uploads { key_marker: "k", upload_id_marker: None, upload_id: &seal };
+    let versions = ListPage::Versions { key_marker: "k", version_id_marker: None };
+    let empty = |page: &ListPage<'_>| write_listing(&view, page, &[], None);
+    for xml in [&V2, &V1, &versions, &uploads].map(empty) {
         assert_eq!(all(&xml, "Prefix"), ["a%20b/"]);
         assert_eq!(all(&xml, "IsTruncated"), ["false"]);
     }
-    assert_eq!(all(&empty_objects(&view, &V2), "KeyCount"), ["0"]);
+    assert_eq!(all(&empty(&V2), "KeyCount"), ["0"]);
 }
 
 #[test]
@@ -148,7 +168,7 @@ fn a_name_outside_the_scope_fails_the_page() {
     let lists = ["<Contents><Key>@</Key></Contents>", "<CommonPrefixes><Prefix>@</Prefix></CommonPrefixes>"];
     for (stranger, list) in strangers.iter().flat_map(|stranger| lists.map(|list| (stranger, list))) {
         let upstream = format!("<ListBucketResult>{}</ListBucketResult>", list.replace('@', stranger));
-        let error = rewrite_objects(&upstream, &view(false, PlusMeaning::Space), &V2);
+        let error = rewrite(&upstream, &view(false, PlusMeaning::Space), &V2);
         let outcome =
             error.map(|page| page.xml).map_err(|error| (error.code, error.message().contains(SCOPE)));
         assert_eq!(outcome, Err((Code::BadGateway, false)), "{upstream}");
@@ -171,10 +191,10 @@ fn pages_that_cannot_be_trusted() {
         &contents.repeat(10_001),
     ] {
         let upstream = format!("<ListBucketResult>{inside}</ListBucketResult>");
-        let outcome = rewrite_objects(&upstream, &view(false, PlusMeaning::Space), &V2);
+        let outcome = rewrite(&upstream, &view(false, PlusMeaning::Space), &V2);
         assert_eq!(outcome.unwrap_err().code, Code::BadGateway, "{inside:.80}");
     }
-    let whole = rewrite_objects("<Error><Code>X</Code></Error>", &view(false, PlusMeaning::Space), &V2);
+    let whole = rewrite("<Error><Code>X</Code></Error>", &view(false, PlusMeaning::Space), &V2);
     assert_eq!(whole.unwrap_err().code, Code::BadGateway);
 }
 
@@ -227,7 +247,7 @@ proptest! {
     ) {
         let upstream = upstream_page(&names, encode.then_some(plus), encoding_first);
         let view = ListView { prefix: "", delimiter: None, ..view(url, plus) };
-        let page = rewrite_objects(&upstream, &view, &V2).unwrap();
+        let page = rewrite(&upstream, &view, &V2).unwrap();
         let shown = all(&page.xml, "Key");
         // Clients differ in what they make of a plus; with us they need not.
         for habit in [PlusMeaning::Space, PlusMeaning::Literal] {
@@ -254,17 +274,17 @@ proptest! {
         writer.leaf("Key", &if encode { uri::encode_path(&stranger).into_owned() } else { stranger });
         let entry = writer.finish("Contents").split_once('\n').unwrap().1.to_owned();
         let poisoned = upstream.replace("<IsTruncated>", &format!("{entry}<IsTruncated>"));
-        let outcome = rewrite_objects(&poisoned, &view(false, PlusMeaning::Space), &V2);
+        let outcome = rewrite(&poisoned, &view(false, PlusMeaning::Space), &V2);
         prop_assert_eq!(outcome.unwrap_err().code, Code::BadGateway);
     }
 }
 
-const V1: ObjectsPage<'static> = ObjectsPage::V1 { marker: "" };
+const V1: ListPage<'static> = ListPage::V1 { marker: "" };
 
 fn v1(page: &str, delimiter: Option<&'static str>) -> String {
     let upstream = format!("<ListBucketResult>{page}</ListBucketResult>");
     let view = ListView { delimiter, ..view(false, PlusMeaning::Space) };
-    rewrite_objects(&upstream, &view, &V1).unwrap().xml
+    rewrite(&upstream, &view, &V1).unwrap().xml
 }
 
 #[test]
@@ -291,7 +311,7 @@ fn the_scopes_own_folder_marker_is_not_listed() {
         <Contents><Key>datasets/alice/k</Key></Contents>";
     assert_eq!(all(&v1(page, None), "Key"), ["k"]);
     let upstream = format!("<ListBucketResult>{page}</ListBucketResult>");
-    let page = rewrite_objects(&upstream, &view(false, PlusMeaning::Space), &V2).unwrap();
+    let page = rewrite(&upstream, &view(false, PlusMeaning::Space), &V2).unwrap();
     assert_eq!((all(&page.xml, "Key"), all(&page.xml, "KeyCount")), (vec!["k".into()], vec!["1".into()]));
     assert!(!page.xml.contains("<Size>"));
 }
