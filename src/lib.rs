@@ -8,7 +8,8 @@
 //!    the head through rooms that do not know each other. Each returns a value that only it can make:
 //!    - **parse**, [`s3::operation`]: method, path and query become one closed `Operation` with bucket and key;
 //!    - **authenticate**, [`auth`] on [`sigv4::verify`]: a `Caller` and a `VerifiedPayload`;
-//!    - **authorise**, [`access`]: a `Grant`, which holds the caller's scope in the real bucket;
+//!    - **authorise**, [`access`]: a `Grant`, which holds the caller's scope in the real bucket: the windows through
+//!      which they see it;
 //!    - **map**, [`keymap`]: an `UpstreamTarget`, the real key. This file alone adds and removes prefixes.
 //!
 //!    A caller who is known needs a place and a turn within their limits ([`admit`]); a write reserves in its user's
@@ -50,7 +51,8 @@
 //! | which operations exist | [`s3::operation`] |
 //! | what is covered by a signature | [`sigv4::canonical`] |
 //! | bearer tokens; temporary keys and what they are made of | [`auth::jwt`]; [`auth::sts`], [`auth::session`] |
-//! | who may do what | [`access`] |
+//! | who may do what, whose job it is | [`access`] |
+//! | a listing over several windows | `gateway::listing::runs` |
 //! | which headers cross | [`upstream::headers`] |
 //! | what an upstream's error becomes | `upstream::errors` |
 //! | what a write does to its user's account | [`account`] |
