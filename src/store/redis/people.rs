@@ -121,10 +121,10 @@ impl Redis {
         call.command("HMGET", keys::KEYS, ids.iter().map(String::as_str));
         call.command("HMGET", keys::KEY_USES, ids.iter().map(String::as_str));
         let answers = known(list(self.call(&READ, &call).await?))?;
-        let [found, uses] = known(answers.try_into().map_err(|_| STRANGE))?;
-        let (found, uses) = (known(list(found))?, known(list(uses))?);
+        let [found, times] = known(answers.try_into().map_err(|_| STRANGE))?;
+        let (found, times) = (known(list(found))?, known(list(times))?);
         let mut keys = Vec::new();
-        for ((id, row), last) in ids.iter().zip(found).zip(uses) {
+        for ((id, row), last) in ids.iter().zip(found).zip(times) {
             // One may have been revoked since they were listed.
             let Some(row) = known(bytes(row))? else { continue };
             let id = known(AccessKeyId::parse(id).ok_or(STRANGE))?;
