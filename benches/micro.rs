@@ -29,7 +29,7 @@ use bucketwarden::s3::uri::{self, PlusMeaning};
 use bucketwarden::s3::xml;
 use bucketwarden::sigv4::Payload;
 use bucketwarden::sigv4::chunk::ChunkSigner;
-use bucketwarden::sigv4::verify::{Head, presented};
+use bucketwarden::sigv4::verify::{Head, claimed};
 use bucketwarden::store::Store;
 use bucketwarden::types::{BucketName, ClientKey, Secret, UserId};
 use bucketwarden::upstream::headers;
@@ -187,7 +187,7 @@ fn authenticator(config: &Config) -> (Authenticator, TempDir) {
     let state = config::State::Redb(folder.path().join("state.redb"));
     let store = Store::open(&state, Arc::new(Metrics::new().unwrap())).now_or_never().unwrap().unwrap();
     let keyring = Keyring::new(Arc::new(store), config.shared_secret());
-    (Authenticator::new(config, Arc::new(keyring)), folder)
+    (Authenticator::new(config, Arc::new(keyring)).unwrap(), folder)
 }
 
 fn verify(bencher: Bencher, request: &Request) {
@@ -195,7 +195,7 @@ fn verify(bencher: Bencher, request: &Request) {
     let authenticate = || {
         let query = request.query();
         let head = request.head(&query);
-        authenticator.authenticate(head, &presented(head).unwrap(), request.now).now_or_never().unwrap()
+        authenticator.authenticate(head, &claimed(head).unwrap(), request.now).now_or_never().unwrap()
     };
     authenticate().unwrap();
     bencher.bench_local(authenticate);
@@ -257,12 +257,12 @@ fn upstream_head(
     let target = Target::parse(request.uri.path(), None).unwrap();
     let parsed = operation::Request::new(&request.method, target, request.query(), false).unwrap();
     let head = request.head(&parsed.query);
-    let (caller, _payload) = authenticator
-        .authenticate(head, &presented(head).unwrap(), request.now)
+    let admitted = authenticator
+        .authenticate(head, &claimed(head).unwrap(), request.now)
         .now_or_never()
         .unwrap()
         .unwrap();
-    let grant = bucket.authorise(&caller, parsed.operation.access(), &[]).unwrap();
+    let grant = bucket.authorise(&admitted.caller, parsed.operation.access(), &[]).unwrap();
     let upstream = grant.target(parsed.key()).unwrap();
     let mut path = "/platform-storage/".to_owned();
     uri::push_path(&mut path, upstream.key.as_str());

@@ -8,7 +8,8 @@
 //!    the head through rooms that do not know each other. Each returns a value that only it can make:
 //!    - **parse**, [`s3::operation`]: method, path and query become one closed `Operation` with bucket and key;
 //!    - **authenticate**, [`auth`] on [`sigv4::verify`]: a `Caller` and a `VerifiedPayload`;
-//!    - **authorise**, [`access`]: a `Grant`, which holds the caller's scope in the real bucket;
+//!    - **authorise**, [`access`]: a `Grant`, which holds the caller's scope in the real bucket: the windows through
+//!      which they see it;
 //!    - **map**, [`keymap`]: an `UpstreamTarget`, the real key. This file alone adds and removes prefixes.
 //!
 //!    A caller who is known needs a place and a turn within their limits ([`admit`]); a write reserves in its user's
@@ -50,18 +51,22 @@
 //! | which operations exist | [`s3::operation`] |
 //! | what is covered by a signature | [`sigv4::canonical`] |
 //! | bearer tokens; temporary keys and what they are made of | [`auth::jwt`]; [`auth::sts`], [`auth::session`] |
-//! | who may do what | [`access`] |
+//! | who may do what, whose job it is | [`access`] |
+//! | a listing over several windows | `gateway::listing::runs` |
 //! | which headers cross | [`upstream::headers`] |
 //! | what an upstream's error becomes | `upstream::errors` |
 //! | what a write does to its user's account | [`account`] |
 //! | recounts, expired leases, abandoned uploads | [`ledger`] |
+//! | access keys: made, sealed, looked up | `auth::keyring` |
+//! | users, keys and jobs at rest | `store::embedded::people`, `store::redis::people` |
+//! | what an operator changed | the log target `audit`, `admin::audit` |
 //! | a user's tier and limits | `admit::tiers` |
 //! | what a refused upload is told | `admit::refusal` |
-//! | the calls of `/api/v1`, of the admin API | [`api`], `admin::routes` |
+//! | the calls of `/api/v1`, of the admin API | [`api`], `gateway::platform`, `admin::routes` |
 //! | page tokens and upload ids | `gateway::token` |
 //! | limits on load: concurrency, rates, bandwidth | [`admit`], [`body::pace`] |
 //! | time limits of clients, of the upstream | `server::connection`, `upstream::watch` |
-//! | why a request was refused | [`refusals`] |
+//! | what becomes of a refusal, and why it was one | `gateway::refused`, [`refusals`] |
 //! | configuration keys, defaults, checks | [`config`], `config.toml.example` |
 //! | the store behind `bucketwarden dev` | [`dev_store`] |
 

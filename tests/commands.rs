@@ -375,7 +375,7 @@ fn list_buckets(env: &[(String, String)], key: &str, secret: &str) -> u16 {
 #[test]
 fn keys_are_made_disabled_and_revoked() {
     let folder = TempDir::new().unwrap();
-    let _gateway = Gateway::dev(folder.path());
+    let mut gateway = Gateway::dev(folder.path());
     let env = dev_env(folder.path());
     let run = |arguments: &[&str]| admin(folder.path(), &env, arguments);
     let json = |arguments: &[&str]| -> serde_json::Value {
@@ -385,6 +385,8 @@ fn keys_are_made_disabled_and_revoked() {
     assert_eq!(list_buckets(&env, &alices, &variable(&env, "AWS_SECRET_ACCESS_KEY")), 200);
 
     let made = json(&["key", "create", "alice"]);
+    let line = gateway.wait_for("CreateKey");
+    assert!(line.contains("audit") && line.contains("admin") && line.contains("users/alice/keys"), "{line}");
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
     let (id, secret) = (text("access_key_id"), text("secret_access_key"));
     assert_eq!(list_buckets(&env, &id, &secret), 200);

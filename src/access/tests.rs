@@ -82,9 +82,8 @@ fn logs_are_written_by_services_and_read_by_the_jobs_owner() {
         for access in [Access::Read, Access::Write] {
             assert_eq!(reach(&logs, Role::Service, access, name), Ok(real.clone()), "{name}");
         }
-        let own = name.starts_with("job1/");
-        let read = if own { Ok(real) } else { Err(Code::NoSuchKey) };
-        assert_eq!(reach(&logs, Role::User, Access::Read, name), read, "{name}");
+        let expected = if name.starts_with("job1/") { Ok(real) } else { Err(Code::NoSuchKey) };
+        assert_eq!(reach(&logs, Role::User, Access::Read, name), expected, "{name}");
         assert_eq!(reach(&logs, Role::User, Access::Write, name), Err(Code::AccessDenied), "{name}");
     }
 }

@@ -71,9 +71,10 @@ impl Gateway {
         let ids = self.ledger.quota().ids();
         let counted: Vec<bool> = mapped.iter().map(|(target, _)| ask.grant.counts(target)).collect();
         let targets = kept(&counted, mapped.iter().map(|(target, _)| ids.target(&target.key)));
-        let held = match targets.is_empty() {
-            true => self.hold_nothing(),
-            false => self.admit(ask, Write::Delete { targets }).await?,
+        let held = if targets.is_empty() {
+            self.hold_nothing()
+        } else {
+            self.admit(ask, Write::Delete { targets }).await?
         };
         let mapped: Vec<(UpstreamTarget, DeleteObject)> =
             mapped.into_iter().map(|(target, object)| (target, object.clone())).collect();

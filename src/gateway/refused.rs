@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::Gateway;
-use super::answer::Answer;
+use super::answer::{Answer, Content};
 use super::settle::Record;
 use crate::config::{self, Access, BucketKind};
 use crate::error::{Blame, Code, Error};
@@ -41,8 +41,14 @@ impl Gateway {
             let why = Why { stage, code: error.code.as_str(), message: error.message(), cause };
             self.explain(why, parts, now, record);
         }
-        let answer =
+        let mut answer =
             if self.is_api(parts) { self.api_error(error, record) } else { s3_error(error, parts, record) };
+        if parts.method == Method::HEAD {
+            // No body to say the code in.
+            answer.content = Content::Empty;
+            answer.headers.remove(header::CONTENT_TYPE);
+            answer.headers.insert("x-amz-error-code", HeaderValue::from_static(error.code.as_str()));
+        }
         record.refused(error, answer.status);
         answer
     }
@@ -141,11 +147,7 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 fn s3_error(error: &Error, parts: &Parts, record: &Record) -> Answer {
-    // A HEAD has no body to say the code in.
-    let mut answer = if parts.method == Method::HEAD {
-        Answer::empty(error.status())
-            .header("x-amz-error-code", HeaderValue::from_static(error.code.as_str()))
-    } else if is_quota(error) && record.caller.as_ref().is_some_and(Caller::is_bearer) {
+    let mut answer = if is_quota(error) && record.caller.as_ref().is_some_and(Caller::is_bearer) {
         let json = HeaderValue::from_static("application/json");
         Answer::document(error.status(), error.to_json()).header(header::CONTENT_TYPE, json)
     } else {

@@ -5,6 +5,7 @@ Targets of a gateway run (`BUCKETWARDEN_BIN` names the binary):
   weed       `serve` over SeaweedFS: everything but `heavy`
   moto       `serve` over moto: everything but `heavy`
   moto-tls   `serve` over moto, https: the tests marked `everywhere`
+  *-view     `serve` with the platform's view of the bucket: the tests marked `platform_view`
 `CLIENTS_DIRECT=1` runs the suite against SeaweedFS and moto themselves instead, without any gateway: what fails
 there is theirs, and belongs into known_upstream.py.
 """
@@ -21,6 +22,7 @@ from users import Command
 
 DIRECT = os.environ.get("CLIENTS_DIRECT") == "1"
 GATEWAY_TARGETS = ("dev", "weed", "moto", "moto-tls")
+VIEW_TARGETS = ("weed-view", "moto-view")
 DIRECT_TARGETS = ("weed-direct", "moto-direct")
 
 
@@ -50,10 +52,10 @@ class Fleet:
         if kind == "dev":
             target = servers.dev(folder)
         else:
-            # The https gateway has a neighbour on http over the same upstream.
+            # A variant has a neighbour over the same upstream.
             neighbour = self.targets.get(kind)
             service = neighbour.upstream if neighbour else None
-            target = servers.serve(kind, folder, tls=variant == "tls", service=service)
+            target = servers.serve(kind, folder, variant == "tls", variant == "view", service)
         for user in target.users.values():
             user.answer_check = lambda user, headers, body, target=target: _check_answer(target, headers, body)
         return target
@@ -91,9 +93,11 @@ def pytest_generate_tests(metafunc):
 def _targets_for(item):
     marks = {mark.name for mark in item.iter_markers()}
     if DIRECT:
-        return [] if marks & {"gateway_only", "heavy"} else DIRECT_TARGETS
+        return [] if marks & {"gateway_only", "heavy", "platform_view"} else DIRECT_TARGETS
     if "heavy" in marks:
         return ["dev"]
+    if "platform_view" in marks:
+        return VIEW_TARGETS
     return [name for name in GATEWAY_TARGETS if name != "moto-tls" or "everywhere" in marks]
 
 
@@ -106,7 +110,7 @@ def pytest_collection_modifyitems(items):
             if mark:
                 item.add_marker(mark)
     # One target after the other, so that a machine with two cores runs one upstream's work at a time.
-    order = {name: place for place, name in enumerate(GATEWAY_TARGETS + DIRECT_TARGETS)}
+    order = {name: place for place, name in enumerate(GATEWAY_TARGETS + VIEW_TARGETS + DIRECT_TARGETS)}
     items.sort(key=lambda item: order.get(getattr(item, "callspec", None) and item.callspec.params.get("target"), -1))
 
 

@@ -9,7 +9,6 @@ import secrets
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ REGION = "us-phoenix-1"  # in us-east-1 botocore presigns with SigV2 unless told
 REAL_BUCKET = "real-bucket"
 UPSTREAM_KEYS = ("gateway-upstream-key", "gateway-upstream-secret-0123456789")
 CLIENT_BUCKETS = ("datasets", "models", "logs")
+VIEW = "aiserve-storage"  # where there is a view of the whole bucket
 USERS = ("alice", "bob")
 ISSUER, AUDIENCE = "https://login.example.test/", "bucketwarden"
 TOKEN_SECRET = "a-secret-of-the-suite-that-signs-its-tokens"
@@ -85,10 +85,15 @@ class Target:
     servers: list
     upstream: Upstream | None = None
     admin: str | None = None
+    admin_token: str | None = None
 
     def stop(self):
         for server in self.servers:
             server.stop()
+
+    def administer(self, method, path, document=None):
+        """One call of the admin API; what it answers."""
+        return administer(self.admin, self.admin_token, method, path, document)
 
     def metric(self, name):
         """The sum of a metric's series at the gateway."""
@@ -200,19 +205,20 @@ def dev(folder):
         name: User(name, *pair, endpoint, region, _own_buckets(), token=values[f"{name.upper()}_TOKEN"])
         for name, pair in keys.items()
     }
-    admin = values["BUCKETWARDEN_ADMIN_URL"]
-    _lift_limits(admin, values["BUCKETWARDEN_ADMIN_TOKEN"])
-    return Target("dev", "dev", False, users, [server], admin=admin)
+    admin, admin_token = values["BUCKETWARDEN_ADMIN_URL"], values["BUCKETWARDEN_ADMIN_TOKEN"]
+    _lift_limits(admin, admin_token)
+    return Target("dev", "dev", False, users, [server], admin=admin, admin_token=admin_token)
 
 
-def serve(kind, folder, tls=False, service=None):
-    """`bucketwarden serve` in front of a real S3 service."""
+def serve(kind, folder, tls=False, view=False, service=None):
+    """`bucketwarden serve` in front of a real S3 service, with the platform's view of the bucket if that is wanted."""
     folder.mkdir()
     servers = []
     if service is None:
         service = upstream(kind, folder / "upstream")
         servers.append(service)
     keys = {name: (f"AKIA{name.upper()}{secrets.token_hex(6).upper()}", secrets.token_urlsafe(30)) for name in USERS}
+    admin_token = secrets.token_urlsafe(36)
     authority = None
     if tls:
         made = certificate(folder)
@@ -221,7 +227,7 @@ def serve(kind, folder, tls=False, service=None):
     def start():
         listen, admin = (f"127.0.0.1:{port}" for port in free_ports(2))
         config = folder / "config.toml"
-        config.write_text(_configuration(listen, admin, service, keys, made if tls else None))
+        config.write_text(_configuration(listen, admin, admin_token, service, keys, made if tls else None, view))
         gateway = Server(
             "serve",
             [gateway_binary(), "serve", "--config", config],
@@ -241,8 +247,9 @@ def serve(kind, folder, tls=False, service=None):
         name: User(name, *pair, endpoint, REGION, _own_buckets(), authority, token(name))
         for name, pair in keys.items()
     }
-    name = f"{kind}-tls" if tls else kind
-    return Target(name, kind, False, users, [gateway, *servers], upstream=service, admin=admin)
+    name = "-".join([kind, *["tls"] * tls, *["view"] * view])
+    running = [gateway, *servers]
+    return Target(name, kind, False, users, running, upstream=service, admin=admin, admin_token=admin_token)
 
 
 def token(user):
@@ -272,9 +279,10 @@ def _make_bucket(service, name):
     service.administrator(name).s3().create_bucket(Bucket=name, CreateBucketConfiguration=where)
 
 
-def _configuration(listen, admin, service, keys, made):
+def _configuration(listen, admin, admin_token, service, keys, made, view):
     """The configuration file of `serve`: no limit stands in the suite's way."""
     tls = f'[server.tls]\ncert = "{made.chain}"\nkey = "{made.key}"\n' if made else ""
+    view = f'[[buckets]]\nname = "{VIEW}"\nview = "platform"\n' if view else ""
     limits = "".join(f"{name} = {json.dumps(value)}\n" for name, value in UNLIMITED.items())
     users = "".join(
         f'[[users]]\nid = "{name}"\ntier = "default"\nrole = "user"\n'
@@ -287,7 +295,7 @@ listen = "{listen}"
 {tls}
 [admin]
 listen = "{admin}"
-token = "{secrets.token_urlsafe(36)}"
+token = "{admin_token}"
 
 [upstream]
 dialect = "s3"
@@ -317,7 +325,7 @@ prefix = "logs/training/"
 scope = "job"
 access = "read-only"
 counts_towards_quota = false
-
+{view}
 [tiers.default]
 {limits}
 [state]
@@ -330,17 +338,20 @@ level = "info"
 {users}"""
 
 
+def administer(admin, token, method, path, document=None):
+    """One call of the admin API; what it answers."""
+    request = urllib.request.Request(
+        f"{admin}/api/v1/admin/{path}",
+        method=method,
+        data=json.dumps(document).encode() if document is not None else None,
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        body = answer.read()
+    return json.loads(body) if body else None
+
+
 def _lift_limits(admin, token):
-    """Takes the limits off dev's users, where the admin API is there to do it."""
+    """Takes the limits off dev's users."""
     for name in USERS:
-        request = urllib.request.Request(
-            f"{admin}/api/v1/admin/users/{name}",
-            method="PUT",
-            data=json.dumps({"limits": UNLIMITED}).encode(),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        )
-        try:
-            urllib.request.urlopen(request, timeout=5).close()
-        except urllib.error.HTTPError as error:
-            if error.code not in (404, 501):  # no admin API, no limits either
-                raise
+        administer(admin, token, "PUT", f"users/{name}", {"limits": UNLIMITED})

@@ -65,9 +65,9 @@ fn ranges_conditions_and_overrides_are_those_of_s3() {
 #[test]
 fn what_is_streamed_arrives_whole() {
     let world = World::new();
-    world.origin.seed_pattern("models/alice/large", 20 << 20);
+    world.origin.seed_pattern("models/alice/large", 3 << 20);
     let got = world.accepts(&world.alice().sign(by_path("GET", "models/alice/large")));
-    assert_eq!(got.body.len(), 20 << 20);
+    assert_eq!(got.body.len(), 3 << 20);
     assert!(got.body.iter().zip(0..).all(|(byte, offset)| *byte == pattern_byte(offset)));
 }
 
@@ -124,6 +124,8 @@ fn what_is_not_ones_own_does_not_exist() {
     assert_eq!(world.origin.inventory(), inventory);
     // What one has, and what one does not have, is found out by asking.
     world.accepts(&bob.sign(by_path("GET", "datasets/bob/control")));
+    let head = world.call(&bob.sign(by_path("HEAD", "datasets/bob/never-was")));
+    assert_eq!((head.status, head.code().as_str(), head.is_whole()), (404, "NoSuchKey", true));
     let gone = world.call(&bob.sign(by_path("GET", "datasets/bob/never-was")));
     assert_eq!((gone.status, error(&gone)), (404, missing));
 }

@@ -234,7 +234,7 @@ fn portion(upstream: &str, view: &ListView<'_>, page: &ListPage<'_>) -> Result<P
             (ListPage::Uploads { upload_id, .. }, "Upload") => pass.upload(*upload_id)?,
             (ListPage::V1 { .. }, "NextMarker") => told.name = pass.marker_or_token()?,
             (ListPage::Versions { .. } | ListPage::Uploads { .. }, "NextKeyMarker") => {
-                told.name = pass.marker()?
+                told.name = pass.marker()?;
             }
             (ListPage::V2 { .. }, "NextContinuationToken")
             | (ListPage::Versions { .. }, "NextVersionIdMarker")

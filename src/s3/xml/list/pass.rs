@@ -44,8 +44,8 @@ pub(super) struct Pass<'t, 'v> {
     truncated: bool,
     /// The greatest name so far, in the client's terms, and the id that the last entry of that name has.
     greatest: Option<(Cow<'t, str>, Option<Cow<'t, str>>)>,
-    /// Names came that are not wanted any more.
-    beyond: bool,
+    /// Names that came and are not wanted any more.
+    beyond: u64,
 }
 
 impl<'t, 'v> Pass<'t, 'v> {
@@ -61,7 +61,7 @@ impl<'t, 'v> Pass<'t, 'v> {
             count: 0,
             truncated: false,
             greatest: None,
-            beyond: false,
+            beyond: 0,
         })
     }
 
@@ -82,7 +82,7 @@ impl<'t, 'v> Pass<'t, 'v> {
             next: None,
             saw: self.saw,
         };
-        if self.truncated && !self.beyond {
+        if self.truncated && self.beyond == 0 {
             // A client would begin again at the first page, for ever.
             let next = next(last, last_id.flatten()).ok_or(Flaw("a truncated page that leads nowhere"))?;
             portion.next = Some(next);
@@ -155,7 +155,7 @@ impl<'t, 'v> Pass<'t, 'v> {
             self.out.take_back(place);
             self.count -= 1;
         }
-        self.beyond |= beyond;
+        self.beyond += u64::from(beyond);
         if !beyond && self.greatest.as_ref().is_none_or(|(greatest, _)| *greatest <= name) {
             self.greatest = Some((name, id));
         }
