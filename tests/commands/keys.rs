@@ -143,7 +143,8 @@ fn dev_takes_a_folder_whose_users_are_in_its_configuration() {
     let mut text = fs::read_to_string(data.join("gateway.toml")).unwrap();
     for (user, tier) in [("alice", "default"), ("bob", "premium")] {
         let keys = format!("[{{ id = \"AK{user}\", secret = \"{SECRET}\" }}]");
-        text += &format!("[[users]]\nid = \"{user}\"\ntier = \"{tier}\"\naccess_keys = {keys}\n");
+        let lines = ["[[users]]", &format!("id = \"{user}\""), &format!("tier = \"{tier}\"")];
+        text.extend([&lines.join("\n"), "\naccess_keys = ", &keys, "\n"]);
     }
     fs::write(data.join("gateway.toml"), text).unwrap();
     let _gateway = Gateway::dev(folder.path());
