@@ -1,6 +1,6 @@
 //! Who a user is to the limits: tier, own limits, role, whether enabled. In: a user's id. Out: their `Standing`,
 //! from the configuration's entry of that id and the store's record over it. Looked up once per user however
-//! many ask, and kept for at most five seconds; what is changed here is seen here at once. While the store is
+//! many ask, and kept for at most four seconds; what is changed here is seen here at once. While the store is
 //! away, what it said last goes on being true.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,8 +16,9 @@ use crate::config::{Config, Tier};
 use crate::store::{Known, Result, Store, UserChange, UserRecord};
 use crate::types::{AccessKeyId, Role, UserId};
 
-/// How old an answer may be: a change made at another gateway is seen here after as long.
-const FRESH: Duration = Duration::from_secs(5);
+/// How old an answer may be. A change made at another gateway is promised to be seen here within five seconds; one is
+/// for asking.
+const FRESH: Duration = Duration::from_secs(4);
 /// Users kept at most, about 300 bytes each.
 const MAX_USERS: u64 = 100_000;
 
