@@ -98,9 +98,10 @@ fn a20_what_becomes_of_a_key_is_seen_by_every_gateway_while_clients_use_it() {
             eventually(EVERYWHERE.saturating_sub(changed.elapsed()), what, || !tries(&other, &key));
             for request in ways(&key) {
                 let answer = other.call(&request);
-                match request.target.starts_with("/api/") {
-                    true => assert_eq!(answer.status, 401, "{what}: {}", answer.everything()),
-                    false => assert_eq!(answer.code(), "InvalidAccessKeyId", "{what}"),
+                if request.target.starts_with("/api/") {
+                    assert_eq!(answer.status, 401, "{what}: {}", answer.everything());
+                } else {
+                    assert_eq!(answer.code(), "InvalidAccessKeyId", "{what}");
                 }
             }
         };

@@ -1,10 +1,11 @@
 //! `AssumeRoleWithWebIdentity` and the temporary keys that it gives: group F of the checklist.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bucketwarden::auth::session::{Claims, Origin, Purpose, Sessions};
+use bucketwarden::now;
 use bucketwarden::types::UserId;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::harness::*;
 
@@ -13,6 +14,8 @@ const VALIDATION: Answers<'_> = &[(400, "ValidationError")];
 const ROLE: &str = "arn:aws:iam::123456789012:role/team/bucketwarden";
 /// The world's master key.
 const MASTER: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+type Edit = fn(&mut Map<String, Value>);
 
 struct Here {
     world: World,
@@ -110,8 +113,8 @@ fn temporary_keys_are_their_users_own() {
         assert_eq!(answer.element(name).as_deref(), Some(value), "{}", answer.text());
     }
     let ends = humantime::parse_rfc3339(&answer.element("Expiration").unwrap()).unwrap();
-    let left = ends.duration_since(SystemTime::now()).unwrap();
-    assert!((Duration::from_secs(890)..=Duration::from_secs(900)).contains(&left), "{left:?}");
+    let left = ends.duration_since(now()).unwrap();
+    assert!((Duration::from_secs(890)..=Duration::from_mins(15)).contains(&left), "{left:?}");
 
     let keys = Temporary::of(&answer);
     assert!(keys.signer.id.starts_with("BWT"), "{}", keys.signer.id);
@@ -136,9 +139,7 @@ fn temporary_keys_are_their_users_own() {
 fn f01_tokens_that_are_not_taken() {
     let here = here();
     let world = &here.world;
-    let by = |key: &TokenKey, edit: fn(&mut serde_json::Map<String, serde_json::Value>)| {
-        key.token(&claims_but("alice", edit))
-    };
+    let by = |key: &TokenKey, edit: Edit| key.token(&claims_but("alice", edit));
     let forged = TokenKey::es256("a");
     world.refuses(&form(&parameters(&by(&forged, |_| ()), &[])), INVALID);
     world.refuses(&form(&parameters("not.a.token", &[])), INVALID);
@@ -149,11 +150,12 @@ fn f01_tokens_that_are_not_taken() {
     // What is wrong with a forged token besides is nobody's business.
     world.refuses(&form(&parameters(&by(&forged, |c| c["exp"] = seconds(-60).into()), &[])), INVALID);
     let rejected: Answers<'_> = &[(403, "IDPRejectedClaim")];
-    for edit in [
-        (|c| c["aud"] = "another".into()) as fn(&mut serde_json::Map<String, serde_json::Value>),
+    let edits: [Edit; 3] = [
+        |c| c["aud"] = "another".into(),
         |c| c["sub"] = "../bob".into(),
         |c| drop(c.insert("nbf".into(), seconds(60).into())),
-    ] {
+    ];
+    for edit in edits {
         world.refuses(&form(&parameters(&by(&here.key, edit), &[])), rejected);
     }
     let away = Provider::start(Manner::Fails);
@@ -270,8 +272,7 @@ fn f03_keys_without_their_token_or_after_their_time() {
         let signer = Signer::new(session.access_key_id.as_str(), session.secret.expose());
         Temporary { signer, token: session.token.expose().to_owned() }
     };
-    let (past, future) =
-        (SystemTime::now() - Duration::from_secs(1), SystemTime::now() + Duration::from_secs(60));
+    let (past, future) = (now() - Duration::from_secs(1), now() + Duration::from_mins(1));
     world.accepts(&minted(Purpose::Sts, ISSUER, future).sign(get()));
     world.refuses(&minted(Purpose::Sts, ISSUER, past).sign(get()), &[(400, "ExpiredToken")]);
     world.refuses(&minted(Purpose::Sts, "https://nobody.test/", future).sign(get()), invalid);

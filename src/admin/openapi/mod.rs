@@ -1,5 +1,5 @@
-//! The OpenAPI document of the admin listener, made from the table of routes: a route that nobody has described does
-//! not compile. In: the table, and for each route what it takes and answers. Out: one document (OpenAPI 3.1,
+//! The `OpenAPI` document of the admin listener, made from the table of routes: a route that nobody has described does
+//! not compile. In: the table, and for each route what it takes and answers. Out: one document (version 3.1,
 //! <https://spec.openapis.org/oas/v3.1.0>), made once; the shapes it refers to are in `schemas`.
 
 mod schemas;

@@ -74,6 +74,7 @@ fn whole(properties: Value) -> Value {
 }
 
 /// An object that has some of these and nothing else.
+#[expect(clippy::needless_pass_by_value, reason = "made where it is handed over")]
 fn part(properties: Value) -> Value {
     json!({ "type": "object", "additionalProperties": false, "properties": properties })
 }

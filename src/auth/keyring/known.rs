@@ -78,15 +78,12 @@ impl Known {
     }
 
     fn keep(&self, id: &AccessKeyId, found: &Found) {
-        match found {
-            Some(credential) => {
-                self.fresh.insert(id.clone(), credential.clone());
-                self.last.insert(id.clone(), credential.clone());
-            }
-            None => {
-                self.unknown.insert(id.clone(), ());
-                self.last.invalidate(id);
-            }
+        if let Some(credential) = found {
+            self.fresh.insert(id.clone(), credential.clone());
+            self.last.insert(id.clone(), credential.clone());
+        } else {
+            self.unknown.insert(id.clone(), ());
+            self.last.invalidate(id);
         }
     }
 

@@ -100,10 +100,10 @@ async fn l07_no_secret_lies_in_the_state_file() {
     assert!(!holds(key.secret.expose()));
 }
 
-fn credential(id: &AccessKeyId, owner: &str) -> Found {
+fn credential(id: &AccessKeyId, owner: &str) -> Arc<Credential> {
     let secret = Secret::new("a secret".to_owned());
     let (access_key_id, user) = (id.clone(), user(owner));
-    Some(Arc::new(Credential { access_key_id, secret, generation: 0, user, role: Role::User }))
+    Arc::new(Credential { access_key_id, secret, generation: 0, user, role: Role::User })
 }
 
 type Found = Option<Arc<Credential>>;
@@ -116,7 +116,7 @@ fn is_known(found: store::Result<Found>) -> Option<bool> {
 async fn many_who_ask_at_once_ask_the_store_once() {
     let (known, id) = (Known::new(), random_id().expect("chance"));
     let asked = AtomicUsize::new(0);
-    for (answer, owner) in [(credential(&id, "alice"), "alice"), (None, "nobody")] {
+    for (answer, owner) in [(Some(credential(&id, "alice")), "alice"), (None, "nobody")] {
         asked.store(0, Ordering::Relaxed);
         let ask = || async {
             match known.get(id.as_str()) {
@@ -146,7 +146,7 @@ async fn a_key_stays_good_while_the_store_is_away_unless_it_was_changed() {
     let away = async |id: &AccessKeyId| is_known(known.ask(id, async || Err(Unavailable)).await);
     let there = async |id: &AccessKeyId| {
         let found = credential(id, "alice");
-        is_known(known.ask(id, async || Ok(found)).await)
+        is_known(known.ask(id, async || Ok(Some(found))).await)
     };
     assert_eq!(away(&id).await, None);
     assert_eq!((there(&id).await, there(&other).await), (Some(true), Some(true)));
@@ -166,10 +166,11 @@ async fn a_key_stays_good_while_the_store_is_away_unless_it_was_changed() {
 #[tokio::test]
 async fn an_answer_that_a_change_overtook_is_not_kept() {
     let (known, id) = (Known::new(), random_id().expect("chance"));
-    for overtake in [&|| known.forget(&id) as (), &|| known.forget_user(&user("alice"))] as [&dyn Fn(); 2] {
+    let changes: [&dyn Fn(); 2] = [&|| known.forget(&id), &|| known.forget_user(&user("alice"))];
+    for overtake in changes {
         let found = known.ask(&id, async || {
             overtake();
-            Ok(credential(&id, "alice"))
+            Ok(Some(credential(&id, "alice")))
         });
         assert_eq!(is_known(found.await), Some(true), "an answer to the one who asked");
         assert!(known.get(id.as_str()).is_none());

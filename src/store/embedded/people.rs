@@ -185,10 +185,10 @@ impl Embedded {
     pub async fn keys_of(&self, user: &UserId) -> Result<Vec<Key>> {
         let user = user.clone();
         self.read(StateOperation::User, move |tx| {
-            let (keys, uses) = (tx.open_table(KEYS)?, tx.open_table(KEY_USES)?);
+            let (keys, last) = (tx.open_table(KEYS)?, tx.open_table(KEY_USES)?);
             let mut found = Vec::new();
             for id in owned(&tx.open_table(KEYS_OF)?, &user)? {
-                found.extend(find_key(&keys, &uses, &id)?);
+                found.extend(find_key(&keys, &last, &id)?);
             }
             Ok(found)
         })

@@ -5,7 +5,7 @@
 //! A record is changed here and put in the place of the one that was read, if that is still there. A script whose
 //! answer was lost may be sent again: it then finds its work done.
 
-use std::sync::LazyLock;
+mod scripts;
 
 use redis::Value;
 use tokio::time::{Instant, timeout_at};
@@ -20,117 +20,12 @@ use crate::store::{
     Assigned, Known, MAX_JOBS, OwnedJob, PAGE, Result, Unavailable, UserChange, UserRecord, rows,
 };
 use crate::types::{AccessKeyId, JobId, UserId};
+use scripts::{
+    ADD_KEY, ASSIGN_JOB, NOTE_KEY_USE, REMOVE_JOB, REMOVE_KEY, REMOVE_USER, REPLACE, REPLACE_USER,
+};
 
 /// What a change to a record may take: no request waits for it, and others may be before it.
 const CHANGE: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// KEYS: a hash. ARGV: a field, its value as it was read, empty if there was none, and as it is to be.
-static REPLACE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"local is = redis.call('HGET', KEYS[1], ARGV[1]) or ''
-if is == ARGV[3] then return 1 end
-if is ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-return 1",
-    )
-});
-
-/// KEYS: records, removed users. ARGV: a user, record and generation as they were read, the record as it is to be.
-static REPLACE_USER: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"local is = redis.call('HGET', KEYS[1], ARGV[1]) or ''
-if is == ARGV[4] then return 1 end
-if is ~= ARGV[2] or (redis.call('HGET', KEYS[2], ARGV[1]) or '') ~= ARGV[3] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
-return 1",
-    )
-});
-
-/// KEYS: records, removed users, keys, their users, their uses, jobs, their users. ARGV: a user, the record as it was
-/// read, the next generation, and between what the user's own lies.
-static REMOVE_USER: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"if redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[3] then return 1 end
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-for _, owned in ipairs(redis.call('ZRANGEBYLEX', KEYS[4], ARGV[4], ARGV[5])) do
-  local key = string.sub(owned, #ARGV[1] + 2)
-  redis.call('HDEL', KEYS[3], key)
-  redis.call('HDEL', KEYS[5], key)
-  redis.call('ZREM', KEYS[4], owned)
-end
-for _, owned in ipairs(redis.call('ZRANGEBYLEX', KEYS[7], ARGV[4], ARGV[5])) do
-  redis.call('ZREM', KEYS[6], string.sub(owned, #ARGV[1] + 2) .. ' ' .. ARGV[1])
-  redis.call('ZREM', KEYS[7], owned)
-end
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
-redis.call('HDEL', KEYS[1], ARGV[1])
-return 1",
-    )
-});
-
-/// KEYS: records, keys, their users. ARGV: a user, the record as it was read, a key, its row, how many keys a user may
-/// have, and between what the user's own lie.
-static ADD_KEY: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"if redis.call('HGET', KEYS[2], ARGV[3]) == ARGV[4] then return 1 end
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-if redis.call('ZLEXCOUNT', KEYS[3], ARGV[6], ARGV[7]) >= tonumber(ARGV[5]) then return 2 end
-if redis.call('HSETNX', KEYS[2], ARGV[3], ARGV[4]) == 0 then return 3 end
-redis.call('ZADD', KEYS[3], 0, ARGV[1] .. ' ' .. ARGV[3])
-return 1",
-    )
-});
-
-/// KEYS: keys, their users, their uses. ARGV: a user, a key.
-static REMOVE_KEY: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"if redis.call('ZREM', KEYS[2], ARGV[1] .. ' ' .. ARGV[2]) == 0 then return 0 end
-redis.call('HDEL', KEYS[1], ARGV[2])
-redis.call('HDEL', KEYS[3], ARGV[2])
-return 1",
-    )
-});
-
-/// KEYS: keys, their uses. ARGV: a key, when it was used.
-static NOTE_KEY_USE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"local last = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
-if last < tonumber(ARGV[2]) and redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then
-  redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-end
-return 1",
-    )
-});
-
-/// KEYS: records, removed users, jobs, their users. ARGV: a user, a job, between what the job's owner lies, how many
-/// jobs a user may have, between what the user's lie.
-static ASSIGN_JOB: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 and redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 2 end
-local owned = ARGV[2] .. ' ' .. ARGV[1]
-local before = redis.call('ZRANGEBYLEX', KEYS[3], ARGV[3], ARGV[4])[1]
-if before == owned then return 0 end
-if redis.call('ZLEXCOUNT', KEYS[4], ARGV[6], ARGV[7]) >= tonumber(ARGV[5]) then return 3 end
-if before then
-  redis.call('ZREM', KEYS[3], before)
-  redis.call('ZREM', KEYS[4], string.sub(before, #ARGV[2] + 2) .. ' ' .. ARGV[2])
-end
-redis.call('ZADD', KEYS[3], 0, owned)
-redis.call('ZADD', KEYS[4], 0, ARGV[1] .. ' ' .. ARGV[2])
-return before and 0 or 1",
-    )
-});
-
-/// KEYS: jobs, their users. ARGV: a job, and between what its owner lies.
-static REMOVE_JOB: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"local owned = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[2], ARGV[3])[1]
-if not owned then return 0 end
-redis.call('ZREM', KEYS[1], owned)
-redis.call('ZREM', KEYS[2], string.sub(owned, #ARGV[1] + 2) .. ' ' .. ARGV[1])
-return 1",
-    )
-});
 
 /// Between what lies all that begins with this id and a space, in a sorted set of pairs.
 fn pairs_of(id: &str) -> [Vec<u8>; 2] {
@@ -226,10 +121,10 @@ impl Redis {
         call.command("HMGET", keys::KEYS, ids.iter().map(String::as_str));
         call.command("HMGET", keys::KEY_USES, ids.iter().map(String::as_str));
         let answers = known(list(self.call(&READ, &call).await?))?;
-        let [found, uses] = known(answers.try_into().map_err(|_| STRANGE))?;
-        let (found, uses) = (known(list(found))?, known(list(uses))?);
+        let [found, times] = known(answers.try_into().map_err(|_| STRANGE))?;
+        let (found, times) = (known(list(found))?, known(list(times))?);
         let mut keys = Vec::new();
-        for ((id, row), last) in ids.iter().zip(found).zip(uses) {
+        for ((id, row), last) in ids.iter().zip(found).zip(times) {
             // One may have been revoked since they were listed.
             let Some(row) = known(bytes(row))? else { continue };
             let id = known(AccessKeyId::parse(id).ok_or(STRANGE))?;

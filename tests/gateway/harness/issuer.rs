@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -24,7 +24,7 @@ pub const AUDIENCE: &str = "bucketwarden";
 
 /// Seconds since 1970, `offset` from now.
 pub fn seconds(offset: i64) -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let now = bucketwarden::now().duration_since(UNIX_EPOCH).expect("after 1970");
     i64::try_from(now.as_secs()).expect("before the end") + offset
 }
 
@@ -49,7 +49,7 @@ enum Pair {
     Rsa(Box<RsaKeyPair>, &'static str),
     Ec(EcdsaKeyPair),
     Ed(Ed25519KeyPair),
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
 }
 
 impl TokenKey {
@@ -73,7 +73,7 @@ impl TokenKey {
     }
 
     pub fn hs256(id: &'static str, secret: impl AsRef<[u8]>) -> Self {
-        Self { id, pair: Pair::Hmac(hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref())) }
+        Self { id, pair: Pair::Hmac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref()))) }
     }
 
     pub fn algorithm(&self) -> &'static str {
@@ -235,7 +235,7 @@ pub fn entry(issuer: &str, more: &str) -> String {
 
 fn answer(mut stream: TcpStream, manner: &Manner) {
     // What comes of it is for the client to find out.
-    let _ = exchange(&mut stream, manner);
+    exchange(&mut stream, manner).ok();
 }
 
 fn exchange(stream: &mut TcpStream, manner: &Manner) -> std::io::Result<()> {
@@ -252,7 +252,7 @@ fn exchange(stream: &mut TcpStream, manner: &Manner) -> std::io::Result<()> {
         ),
         Manner::Silent => {
             // Until the client has had enough.
-            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+            stream.set_read_timeout(Some(Duration::from_mins(1)))?;
             stream.read(&mut byte).map(drop)
         }
         Manner::Huge => {
