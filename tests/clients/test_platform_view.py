@@ -1,5 +1,7 @@
 """boto3 on the bucket as the platform's own scripts know it: full paths, of which everyone sees their own."""
 
+from dataclasses import replace
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -20,15 +22,25 @@ def listed(s3, **wanted):
     return names
 
 
-def test_a_script_that_writes_full_paths_runs_unchanged(alice, folder, home):
-    s3, base = alice.s3(), f"datasets/alice/{folder}"
+@pytest.fixture
+def carol(target, alice):
+    """A user with nothing: what others have left in the bucket is none of theirs."""
+    target.administer("PUT", "users/carol", {})
+    key = target.administer("POST", "users/carol/keys", {})
+    pair = {"access_key": key["access_key_id"], "secret_key": key["secret_access_key"]}
+    yield replace(alice, name="carol", token="", _clients={}, **pair)
+    target.administer("DELETE", "users/carol")
+
+
+def test_a_script_that_writes_full_paths_runs_unchanged(carol, folder, home):
+    s3, base = carol.s3(), f"datasets/carol/{folder}"
     source, copy = home / "source", home / "copy"
     source.write_bytes(content(18 * MIB))
     s3.upload_file(str(source), VIEW, f"{base}/weights.bin")
     s3.put_object(Bucket=VIEW, Key=f"{base}/data.csv", Body=b"a,b\n")
     s3.download_file(VIEW, f"{base}/weights.bin", str(copy))
     assert copy.read_bytes() == source.read_bytes()
-    s3.copy_object(Bucket=VIEW, Key=f"models/alice/{folder}/data.csv", CopySource=f"{VIEW}/{base}/data.csv")
+    s3.copy_object(Bucket=VIEW, Key=f"models/carol/{folder}/data.csv", CopySource=f"{VIEW}/{base}/data.csv")
 
     # The same objects by the other buckets' names.
     for bucket in ("datasets", "models"):
@@ -37,13 +49,10 @@ def test_a_script_that_writes_full_paths_runs_unchanged(alice, folder, home):
     assert s3.get_object(Bucket=VIEW, Key=f"{base}/late")["Body"].read() == b"late"
 
     assert listed(s3, Prefix=f"{base}/") == [f"{base}/{name}" for name in ("data.csv", "late", "weights.bin")]
-    assert {"datasets/", "models/"} <= set(listed(s3, Delimiter="/"))
-    assert listed(s3, Delimiter="/", Prefix="datasets/") == ["datasets/alice/"]
-    whole = listed(s3)
-    assert whole == sorted(whole) == listed(s3, PaginationConfig={"PageSize": 2})
-    assert all(name.startswith(("datasets/alice/", "models/alice/")) for name in whole)
-
-    keys = [f"{base}/{name}" for name in ("data.csv", "late", "weights.bin")] + [f"models/alice/{folder}/data.csv"]
+    assert listed(s3, Delimiter="/") == ["datasets/", "models/"]
+    assert listed(s3, Delimiter="/", Prefix="datasets/") == ["datasets/carol/"]
+    keys = [f"{base}/{name}" for name in ("data.csv", "late", "weights.bin")] + [f"models/carol/{folder}/data.csv"]
+    assert keys == listed(s3) == listed(s3, PaginationConfig={"PageSize": 2})
     gone = s3.delete_objects(Bucket=VIEW, Delete={"Objects": [{"Key": key} for key in keys]})
     assert sorted(entry["Key"] for entry in gone["Deleted"]) == sorted(keys)
     assert "Contents" not in s3.list_objects_v2(Bucket="datasets", Prefix=folder)
