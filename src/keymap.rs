@@ -103,7 +103,19 @@ impl Scope {
 
     /// The windows as the client names them, in order: empty for one that is the whole bucket.
     pub fn windows(&self) -> impl Iterator<Item = &str> {
-        self.windows.iter().map(|window| &window.prefix[self.base.len()..])
+        self.windows.iter().map(|window| self.name(window))
+    }
+
+    /// Those of them that may be written.
+    pub fn writable_windows(&self) -> impl Iterator<Item = &str> {
+        self.windows
+            .iter()
+            .filter(|window| window.access == Access::ReadWrite)
+            .map(|window| self.name(window))
+    }
+
+    fn name<'w>(&self, window: &'w Window) -> &'w str {
+        &window.prefix[self.base.len()..]
     }
 
     /// Whether anything here may be written.

@@ -363,7 +363,7 @@ impl View {
             Write::Part { upload, number, size } => {
                 let (before, after) = self.part_would_hold(&upload.key, number, size);
                 let total = self.uploads.get(&upload.key).map_or(0, |row| row.total);
-                file_size(limits, total - before + after)?;
+                file_size(limits, (total - before).saturating_add(after))?;
                 self.storage(limits, after - before)?;
                 self.open_part(&upload, number, Writer { lease: id, size }, now);
                 Ok((Kind::Part { upload: upload.key, number, size }, false))
@@ -411,9 +411,11 @@ impl View {
     }
 }
 
+/// A client may say any length. This is more than any S3 service takes as one object, 1 PiB, and few enough that sums of
+/// them can be counted.
+const LARGEST: u64 = 1 << 50;
+
 fn file_size(limits: &Limits, size: u64) -> Result<(), Refusal> {
-    match limits.file_size {
-        Some(max) if size > max => Err(Refusal::FileSize { size, max }),
-        Some(_) | None => Ok(()),
-    }
+    let max = limits.file_size.map_or(LARGEST, |max| max.min(LARGEST));
+    if size > max { Err(Refusal::FileSize { size, max }) } else { Ok(()) }
 }

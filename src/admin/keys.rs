@@ -18,7 +18,7 @@ pub(super) async fn list(admin: &Admin, user: &UserId, query: Option<&str>) -> R
 pub(super) async fn create(admin: &Admin, user: &UserId, document: &[u8]) -> Result {
     must_exist(admin, user).await?;
     let rules = admin.tiers.rules();
-    let made = api::keys::create(&admin.keyring, rules, user, document, admin.now()).await?;
+    let made = api::keys::create(&admin.keyring, rules, user, None, document, admin.now()).await?;
     Ok(audit::detail(answer::json(StatusCode::CREATED, &made), made.access_key_id))
 }
 

@@ -1,10 +1,10 @@
 //! How many requests run at a time: of everybody, and of each user. In: a request that begins, then whose it is.
-//! Out: a `Permit`, which rides in the answer's body and frees both places when it goes. A user has an entry while
-//! the user has a request, no longer.
+//! Out: a `Permit`, which rides in the answer's body, and in whatever of the request outlives it; both places are
+//! free when the last of them goes. A user has an entry while the user has a request, no longer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::body::pace::Replicas;
@@ -29,10 +29,13 @@ struct Places {
     by_user: Mutex<HashMap<UserId, u64>>,
 }
 
-/// A request's place among all, and among its user's once it is known whose it is.
-pub struct Permit {
+/// A request's place among all, and among its user's once it is known whose it is. Copies are of the same place.
+#[derive(Clone)]
+pub struct Permit(Arc<Place>);
+
+struct Place {
     places: Arc<Places>,
-    user: Option<UserId>,
+    user: OnceLock<UserId>,
 }
 
 impl Concurrency {
@@ -44,7 +47,7 @@ impl Concurrency {
     pub(super) fn enter(&self) -> Result<Permit> {
         // Counted first, so that two cannot take the last place; the permit gives it back either way.
         let before = self.places.total.fetch_add(1, Ordering::Relaxed);
-        let permit = Permit { places: self.places.clone(), user: None };
+        let permit = Permit(Arc::new(Place { places: self.places.clone(), user: OnceLock::new() }));
         if self.most.allows(&before.saturating_add(1)) {
             Ok(permit)
         } else {
@@ -53,8 +56,7 @@ impl Concurrency {
     }
 
     /// A place among the user's requests; `most` is what the user may have at all gateways together.
-    pub(super) fn admit(&self, permit: &mut Permit, user: &UserId, most: Limit) -> Result<()> {
-        permit.leave_user();
+    pub(super) fn admit(&self, permit: &Permit, user: &UserId, most: Limit) -> Result<()> {
         let most = most.at().map_or(u64::MAX, |most| self.replicas.share(most));
         let mut by_user = self.places.by_user();
         match by_user.get_mut(user) {
@@ -67,7 +69,7 @@ impl Concurrency {
             None => drop(by_user.insert(user.clone(), 1)),
         }
         drop(by_user);
-        permit.user = Some(user.clone());
+        permit.0.user.set(user.clone()).expect("a request is one user's, and is admitted once");
         Ok(())
     }
 
@@ -83,23 +85,17 @@ impl Places {
     }
 }
 
-impl Permit {
-    fn leave_user(&mut self) {
-        let Some(user) = self.user.take() else { return };
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.total.fetch_sub(1, Ordering::Relaxed);
+        let Some(user) = self.user.get() else { return };
         let mut by_user = self.places.by_user();
-        if let Some(running) = by_user.get_mut(&user) {
+        if let Some(running) = by_user.get_mut(user) {
             *running -= 1;
             if *running == 0 {
-                by_user.remove(&user);
+                by_user.remove(user);
             }
         }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.leave_user();
-        self.places.total.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -113,8 +109,8 @@ mod tests {
         let metrics = Arc::new(Metrics::new().unwrap());
         let all = Concurrency::new(Limit::At(5), Replicas::one(), metrics.clone());
         let enter = |name| {
-            let mut permit = all.enter()?;
-            all.admit(&mut permit, &user(name), Limit::At(2)).map(|()| permit)
+            let permit = all.enter()?;
+            all.admit(&permit, &user(name), Limit::At(2)).map(|()| permit)
         };
         let first = enter("alice").unwrap();
         let second = enter("alice").unwrap();
@@ -124,7 +120,10 @@ mod tests {
         let others = [enter("bob").unwrap(), enter("bob").unwrap(), enter("carol").unwrap()];
         assert_eq!(enter("dave").map(drop).unwrap_err().code, Code::SlowDown);
         assert_eq!(throttled(&metrics, "in_flight"), 1);
+        let copy = first.clone();
         drop(first);
+        assert!(enter("alice").is_err(), "something of the first goes on");
+        drop(copy);
         let third = enter("alice").unwrap();
         drop((second, third, others));
         assert!(all.places.by_user().is_empty());
@@ -139,8 +138,8 @@ mod tests {
         let admitted = |most| {
             let mut permits = Vec::new();
             while permits.len() < 100 {
-                let mut permit = all.enter().unwrap();
-                if all.admit(&mut permit, &user("alice"), most).is_err() {
+                let permit = all.enter().unwrap();
+                if all.admit(&permit, &user("alice"), most).is_err() {
                     break;
                 }
                 permits.push(permit);

@@ -46,7 +46,8 @@ impl Admit {
         }
     }
 
-    /// A place among all requests, before anything else is done. The permit lives as long as the answer's body.
+    /// A place among all requests, before anything else is done. The permit lives as long as the answer's body, and
+    /// whatever of the request outlives it.
     pub fn enter(&self) -> Result<Permit> {
         self.concurrency.enter()
     }
@@ -67,7 +68,7 @@ impl Admit {
     }
 
     /// A place among the user's requests, and one of the user's requests of this second.
-    pub fn admit(&self, permit: &mut Permit, user: &UserId, limits: &UserLimits) -> Result<()> {
+    pub fn admit(&self, permit: &Permit, user: &UserId, limits: &UserLimits) -> Result<()> {
         self.concurrency.admit(permit, user, limits.max_concurrent_requests)?;
         self.requests.check(user, limits)
     }
@@ -132,8 +133,8 @@ mod tests {
             ("burst", Some(2)),
         ]);
         let ask = || {
-            let mut permit = admit.enter()?;
-            admit.admit(&mut permit, &user("alice"), &limits).map(|()| permit)
+            let permit = admit.enter()?;
+            admit.admit(&permit, &user("alice"), &limits).map(|()| permit)
         };
         let first = ask().unwrap();
         assert!(ask().is_err(), "one at a time");

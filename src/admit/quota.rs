@@ -151,11 +151,13 @@ impl Quota {
         let now = millis(now);
         let live: Vec<(UserId, Vec<LeaseId>)> =
             self.live().iter().map(|(user, leases)| (user.clone(), leases.clone())).collect();
+        // One account that cannot be read does not cost the others their leases.
+        let mut renewed = Ok(());
         for (user, leases) in live {
             let step = Step::Renew { leases, expires_at: self.expiry(now) };
-            self.0.store.step(&user, step, now).await?;
+            renewed = self.0.store.step(&user, step, now).await.and(renewed);
         }
-        Ok(())
+        renewed.map(drop)
     }
 
     fn expiry(&self, now: Millis) -> Millis {

@@ -83,12 +83,13 @@ pub async fn create(
     keyring: &Keyring,
     rules: &Rules,
     user: &UserId,
+    generation: Option<Millis>,
     document: &[u8],
     now: Millis,
 ) -> Result<Made> {
     nothing_chosen(document)?;
     refuse_managed(rules, user)?;
-    match keyring.create(user, now).await? {
+    match keyring.create(user, generation, now).await? {
         Ok(NewKey { access_key_id, secret, created_at }) => Ok(Made {
             access_key_id: access_key_id.as_str().to_owned(),
             secret_access_key: secret,

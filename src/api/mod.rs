@@ -66,6 +66,8 @@ pub struct Call<'a> {
     pub path: &'a str,
     pub query: &'a Query<'a>,
     pub caller: &'a Caller,
+    /// The caller's, as it was when they were let in.
+    pub generation: Millis,
     pub body: &'a [u8],
     pub now: Millis,
 }
@@ -105,7 +107,9 @@ impl Api {
             Route::CreateKey => {
                 may_have_keys(call.caller)?;
                 let rules = self.tiers.rules();
-                let made = keys::create(&self.keyring, rules, user, call.body, call.now).await?;
+                let made =
+                    keys::create(&self.keyring, rules, user, Some(call.generation), call.body, call.now)
+                        .await?;
                 tracing::info!(target: "audit", who = %user, what = "create_key", on = %made.access_key_id);
                 let mut response = json_response(&made)?;
                 *response.status_mut() = StatusCode::CREATED;
@@ -127,9 +131,9 @@ impl Api {
 
 impl JsonApi for Api {
     fn answer<'a>(&'a self, call: ApiCall<'a>) -> BoxFuture<'a, Response<Bytes>> {
-        let ApiCall { parts, query, caller, body, now } = call;
+        let ApiCall { parts, query, caller, generation, body, now } = call;
         let (method, path, now) = (&parts.method, parts.uri.path(), millis(now));
-        Box::pin(self.answer(Call { method, path, query, caller, body, now }))
+        Box::pin(self.answer(Call { method, path, query, caller, generation, body, now }))
     }
 
     fn unauthenticated(&self, error: &Error) -> Response<Bytes> {

@@ -163,6 +163,7 @@ impl Front {
             path,
             query: &query,
             caller: &self.caller,
+            generation: 0,
             body: b"",
             now: NOW + 1500,
         };

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 
+use super::settle::Record;
 use super::{Ask, Gateway};
 use crate::account::{Named, Outcome, Refusal, Target, Write};
 use crate::admit::quota::Reservation;
@@ -72,11 +73,17 @@ impl Gateway {
         Ok(self.ledger.quota().ids().upload(self.ledger_target(ask)?, upload_id))
     }
 
-    /// Runs a write to its settlement, whoever waits for it.
+    /// Runs a write to its settlement, whoever waits for it. It keeps the place of its request as long.
     pub(super) async fn run_to_settlement<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
+        record: &Record,
     ) -> Result<T> {
+        let permit = record.permit.clone();
+        let work = async move {
+            let _permit = permit;
+            work.await
+        };
         let finished = self.ledger.detach(work).await;
         finished.unwrap_or_else(|panic| Err(Error::new(Code::InternalError).because(panic)))
     }

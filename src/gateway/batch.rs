@@ -88,13 +88,16 @@ impl Gateway {
             }
             .await;
             held.settle(match &results {
-                Ok(results) => Outcome::Each(kept(&counted, results.iter().map(outcome_of_one))),
+                Ok(results) => Outcome::Each(kept(
+                    &counted,
+                    mapped.iter().zip(results).map(|((_, asked), result)| outcome_of_one(asked, result)),
+                )),
                 Err(_) => outcome(&results),
             })
             .await?;
             results
         };
-        let results = self.run_to_settlement(deleting).await;
+        let results = self.run_to_settlement(deleting, record).await;
         self.note_upstream(started, &results, record);
         results
     }
@@ -105,10 +108,12 @@ fn kept<T>(counted: &[bool], all: impl Iterator<Item = T>) -> Vec<T> {
     all.zip(counted).filter_map(|(one, counts)| counts.then_some(one)).collect()
 }
 
-fn outcome_of_one(result: &DeleteResult) -> Outcome {
+fn outcome_of_one(asked: &DeleteObject, result: &DeleteResult) -> Outcome {
     match &result.outcome {
-        // Another version may be the current one now, or the same as before.
-        DeleteOutcome::Deleted { .. } if result.version_id.is_some() => Outcome::Look,
+        // Another version may be the current one now, or the same as before. Not every upstream repeats the id.
+        DeleteOutcome::Deleted { .. } if asked.version_id.is_some() || result.version_id.is_some() => {
+            Outcome::Look
+        }
         DeleteOutcome::Deleted { .. } => Outcome::Done,
         DeleteOutcome::Failed { code, .. } if code == Code::InternalError.as_str() => Outcome::Unknown,
         DeleteOutcome::Failed { .. } => Outcome::Failed,
@@ -179,4 +184,23 @@ fn require_integrity(ask: &Ask<'_>) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(Code::InvalidRequest).say("Missing required header for this request: Content-MD5"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_had_a_version_is_looked_at() {
+        let version = |id: Option<&str>| id.map(str::to_owned);
+        let outcome = |asked, told| {
+            let object = DeleteObject { key: "k".into(), version_id: version(asked), conditions: Vec::new() };
+            let outcome = DeleteOutcome::Deleted { marker: false, marker_version_id: None };
+            outcome_of_one(&object, &DeleteResult { key: "k".into(), version_id: version(told), outcome })
+        };
+        assert!(matches!(outcome(None, None), Outcome::Done));
+        for (asked, told) in [(Some("1"), None), (None, Some("1")), (Some("1"), Some("1"))] {
+            assert!(matches!(outcome(asked, told), Outcome::Look), "{asked:?} {told:?}");
+        }
+    }
 }

@@ -139,7 +139,7 @@ impl Gateway {
             late_failure: record.late_failure.clone(),
         };
         let started = Instant::now();
-        let answer = self.slow_operations.run(operation, promise).await;
+        let answer = self.slow_operations.run(operation, record.permit.clone(), promise).await;
         record.upstream = Some(started.elapsed());
         answer
     }

@@ -96,7 +96,7 @@ impl Gateway {
     /// A place for the request within its user's limits.
     pub(super) fn make_room(&self, standing: &Standing, record: &mut Record) -> Result<()> {
         let caller = record.caller.as_ref().expect("who was let in is known");
-        if let Some(permit) = &mut record.permit {
+        if let Some(permit) = &record.permit {
             self.admit.admit(permit, &caller.user, &standing.limits)?;
         }
         record.download_pacer = self.admit.download_pacer(&caller.user, &standing.limits);

@@ -9,6 +9,7 @@ use http::{Method, Response};
 use super::answer::{Answer, Content};
 use super::settle::Record;
 use super::{Access, Gateway, Peer, Stage, Visit, platform};
+use crate::account::Millis;
 use crate::auth::Proof;
 use crate::body::unread::Unread;
 use crate::error::{Error, Result};
@@ -25,6 +26,8 @@ pub struct ApiCall<'a> {
     pub parts: &'a Parts,
     pub query: &'a Query<'a>,
     pub caller: &'a Caller,
+    /// The caller's, as it was when they were let in.
+    pub generation: Millis,
     /// A small document, verified.
     pub body: &'a [u8],
     pub now: SystemTime,
@@ -79,7 +82,8 @@ impl Gateway {
             Method::POST => self.read_body(&visit, payload, body, record).await?,
             _ => Bytes::new(),
         };
-        let call = ApiCall { parts, query: &query, caller: &caller, body: &document, now };
+        let generation = visit.standing.generation;
+        let call = ApiCall { parts, query: &query, caller: &caller, generation, body: &document, now };
         Ok(whole(self.api.answer(call).await))
     }
 

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::TaskTracker;
 
+use crate::admit::Permit;
 use crate::error::{Code, Error, Result};
 use crate::gateway::answer::{Answer, Content, Stream};
 use crate::s3::xml;
@@ -38,27 +38,30 @@ pub(super) struct Promise {
     pub late_failure: Arc<OnceLock<Code>>,
 }
 
-/// The slow operations under way, as many as there may be requests in flight.
+/// The slow operations under way.
 pub(super) struct SlowOperations {
     tasks: TaskTracker,
-    room: Arc<Semaphore>,
     limit: Duration,
 }
 
 impl SlowOperations {
-    pub(super) fn new(most: usize, limit: Duration) -> Self {
-        Self { tasks: TaskTracker::new(), room: Arc::new(Semaphore::new(most)), limit }
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { tasks: TaskTracker::new(), limit }
     }
 
-    /// Runs an operation to its end, whoever waits for it.
-    pub(super) async fn run<F>(&self, operation: F, promise: Promise) -> Result<Answer>
+    /// Runs an operation to its end, whoever waits for it. It keeps the place of its request as long.
+    pub(super) async fn run<F>(
+        &self,
+        operation: F,
+        permit: Option<Permit>,
+        promise: Promise,
+    ) -> Result<Answer>
     where
         F: Future<Output = Result<Answer>> + Send + 'static,
     {
-        let place = self.room.clone().try_acquire_owned().map_err(|_| Code::SlowDown)?;
         let limit = self.limit;
         let mut task = self.tasks.spawn(async move {
-            let _place = place;
+            let _permit = permit;
             tokio::time::timeout(limit, operation).await.unwrap_or_else(|_| Err(Code::GatewayTimeout.into()))
         });
         if let Ok(finished) = tokio::time::timeout(PATIENCE, &mut task).await {

@@ -82,10 +82,16 @@ impl Gateway {
         from: Option<Next>,
         record: &mut Record,
     ) -> Result<Answer> {
-        let windows = listing.ask.grant.scope().windows();
-        let runs = match listing.max {
-            0 => Vec::new(),
-            _ => runs::all(windows, listing.prefix, listing.delimiter),
+        let scope = listing.ask.grant.scope();
+        let runs = match page {
+            _ if listing.max == 0 => Vec::new(),
+            // Whoever cannot write has no uploads, and is shown nobody else's.
+            ListPage::Uploads { .. } => {
+                runs::all(scope.writable_windows(), listing.prefix, listing.delimiter)
+            }
+            ListPage::V1 { .. } | ListPage::V2 { .. } | ListPage::Versions { .. } => {
+                runs::all(scope.windows(), listing.prefix, listing.delimiter)
+            }
         };
         let pages = Pages { gateway: self, listing, page };
         let started = Instant::now();

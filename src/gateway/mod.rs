@@ -151,10 +151,7 @@ impl Gateway {
             bucket_names: config.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
             buckets: access::Bucket::all(&config.buckets).into_iter().collect(),
             upstream,
-            slow_operations: SlowOperations::new(
-                config.server.max_in_flight.as_count(),
-                config.upstream.slow_operation_timeout,
-            ),
+            slow_operations: SlowOperations::new(config.upstream.slow_operation_timeout),
             jobs: Jobs::new(ledger.store().clone()),
             ledger,
             tiers,

@@ -67,7 +67,7 @@ impl Gateway {
             .await?;
             created
         };
-        let created = self.run_to_settlement(creating).await;
+        let created = self.run_to_settlement(creating, record).await;
         self.note_upstream(started, &created, record);
         let (mut headers, id) = created?;
         headers.extend(checksum);
@@ -129,7 +129,7 @@ impl Gateway {
             .await?;
             answered
         };
-        let answered = self.run_to_settlement(aborting).await;
+        let answered = self.run_to_settlement(aborting, record).await;
         self.note_upstream(started, &answered, record);
         answered?;
         Ok(Answer::empty(StatusCode::NO_CONTENT))

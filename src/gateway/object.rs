@@ -131,7 +131,7 @@ impl Gateway {
                 held.settle(outcome(&answered)).await?;
                 answered
             };
-            let answered = self.run_to_settlement(sending).await;
+            let answered = self.run_to_settlement(sending, record).await;
             if answered.is_ok() {
                 body.was_read_whole();
             }
@@ -157,7 +157,7 @@ impl Gateway {
             held.settle(outcome_of_upload(&answered, &handle)).await?;
             answered
         };
-        let answered = self.run_to_settlement(sending).await;
+        let answered = self.run_to_settlement(sending, record).await;
         self.note_upstream(started, &answered, record);
         answered
     }
@@ -189,7 +189,7 @@ impl Gateway {
             .await?;
             answered
         };
-        let answered = self.run_to_settlement(deleting).await;
+        let answered = self.run_to_settlement(deleting, record).await;
         self.note_upstream(started, &answered, record);
         let headers = answered?;
         tracing::info!(

@@ -334,3 +334,37 @@ fn a_recount_that_failed_stands_in_nobodys_way() {
     world.recount("alice");
     assert_eq!(sums(&world), (30, 0));
 }
+
+/// A copy goes on without its client, and so does the place that it takes among its user's requests.
+#[test]
+fn a_copy_whose_client_left_keeps_its_place() {
+    let world = World::with_limits("max_concurrent_requests = 1");
+    let copy = Request::new("PUT", "/datasets/copy").header("x-amz-copy-source", "datasets/control");
+    let copy = world.alice().sign(copy);
+    let is_put = |seen: &Seen| seen.method() == "PUT";
+    world.origin.when(is_put, Act::serve().after(Duration::from_secs(3)));
+    let mut client = world.client();
+    client.write(copy.bytes());
+    world.origin.wait_for("the copy", move |seen| seen.iter().any(is_put));
+    drop(client);
+    let get = world.alice().sign(Request::get("/datasets/control"));
+    let refused = world.call(&get);
+    assert_eq!((refused.status, refused.code().as_str()), (503, "SlowDown"));
+    eventually(Duration::from_secs(10), "the place is free", || world.call(&get).status == 200);
+    assert_eq!(world.origin.object("datasets/alice/copy").unwrap(), control_body("alice").as_bytes());
+}
+
+#[test]
+fn lengths_beyond_counting_are_refused_as_too_large() {
+    let world = World::with_limits("max_storage = \"unlimited\"\nmax_file_size = \"unlimited\"");
+    let check = |size: u64| {
+        let request = Request::get(&format!("/api/v1/quota/check?size={size}"));
+        world.call(&world.alice().sign(request))
+    };
+    check(1 << 40).assert_status(200);
+    for size in [(1 << 50) + 1, u64::MAX] {
+        let refused = check(size);
+        assert_eq!(refused.status, 429, "{}", refused.everything());
+        assert!(refused.text().contains("exceeds maximum allowed 1125899906842624 bytes"));
+    }
+}

@@ -62,9 +62,18 @@ impl Keyring {
         Self { store, vault: Vault::new(shared_secret), known: Known::new(), noted }
     }
 
-    /// A new key of a user whom the store knows.
-    pub async fn create(&self, user: &UserId, now: Millis) -> Result<Result<NewKey, NoKey>, Error> {
+    /// A new key of a user whom the store knows; of the one with this generation, if the user asks themselves, so
+    /// that nobody gets the key of whoever was made anew under their id.
+    pub async fn create(
+        &self,
+        user: &UserId,
+        generation: Option<Millis>,
+        now: Millis,
+    ) -> Result<Result<NewKey, NoKey>, Error> {
         let Some(owner) = self.store.user(user).await? else { return Ok(Err(NoKey::NoSuchUser)) };
+        if generation.is_some_and(|generation| generation != owner.generation) {
+            return Ok(Err(NoKey::NoSuchUser));
+        }
         let (access_key_id, secret) = (random_id()?, random_secret()?);
         let generation = owner.generation;
         let sealed = self.vault.seal(&secret, Owner { id: &access_key_id, user, generation });

@@ -29,7 +29,7 @@ async fn ring() -> (Keyring, TempDir) {
 }
 
 async fn create(ring: &Keyring, owner: &str) -> NewKey {
-    let created = ring.create(&user(owner), NOW).await.expect("a store");
+    let created = ring.create(&user(owner), None, NOW).await.expect("a store");
     created.unwrap_or_else(|refused| panic!("{refused:?}"))
 }
 
@@ -73,7 +73,8 @@ async fn what_was_changed_of_a_user_counts_at_once() {
     ring.forget_user(&user("alice"));
     change(true).await;
     assert_eq!(secret(&ring, &key.access_key_id).await, None, "a later alice");
-    assert!(matches!(ring.create(&user("bob"), NOW).await, Ok(Err(NoKey::NoSuchUser))));
+    assert!(matches!(ring.create(&user("bob"), None, NOW).await, Ok(Err(NoKey::NoSuchUser))));
+    assert!(matches!(ring.create(&user("alice"), Some(0), NOW).await, Ok(Err(NoKey::NoSuchUser))));
 }
 
 #[tokio::test]

@@ -52,6 +52,6 @@ async fn key(
     if !keyring.list(user).await?.is_empty() {
         return Ok(keyring.oldest(user).await?);
     }
-    let made = keyring.create(user, now).await?;
+    let made = keyring.create(user, None, now).await?;
     Ok(made.ok().map(|made| (made.access_key_id, made.secret)))
 }
