@@ -292,8 +292,10 @@ fn concurrency_permit(bencher: Bencher) {
 #[divan::bench]
 fn admit_known_user(bencher: Bencher) {
     let (admit, user, limits) = admit();
-    let mut permit = admit.enter().unwrap();
-    bencher.bench_local(|| admit.admit(&permit, black_box(&user), &limits).unwrap());
+    bencher.with_inputs(|| admit.enter().unwrap()).bench_local_values(|permit| {
+        admit.admit(&permit, black_box(&user), &limits).unwrap();
+        permit
+    });
 }
 
 #[divan::bench]

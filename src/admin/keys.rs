@@ -1,6 +1,6 @@
 //! `/api/v1/admin/users/{user_id}/keys`: the access keys of a user, as `api::keys` has them for the user.
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 use super::answer::{self, Problem, Result};
@@ -19,7 +19,9 @@ pub(super) async fn create(admin: &Admin, user: &UserId, document: &[u8]) -> Res
     must_exist(admin, user).await?;
     let rules = admin.tiers.rules();
     let made = api::keys::create(&admin.keyring, rules, user, None, document, admin.now()).await?;
-    Ok(audit::detail(answer::json(StatusCode::CREATED, &made), made.access_key_id))
+    let mut answer = answer::json(StatusCode::CREATED, &made);
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(audit::detail(answer, made.access_key_id))
 }
 
 #[derive(Deserialize)]

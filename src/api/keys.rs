@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::page::Wanted;
 use crate::account::Millis;
 use crate::admit::tiers::Rules;
-use crate::auth::{Keyring, NewKey, NoKey};
+use crate::auth::{Asker, Keyring, NewKey, NoKey};
 use crate::error::{Code, Error, Result};
 use crate::store::{Key, MAX_KEYS};
 use crate::types::{AccessKeyId, Secret, UserId};
@@ -83,19 +83,20 @@ pub async fn create(
     keyring: &Keyring,
     rules: &Rules,
     user: &UserId,
-    generation: Option<Millis>,
+    asker: Option<Asker<'_>>,
     document: &[u8],
     now: Millis,
 ) -> Result<Made> {
     nothing_chosen(document)?;
     refuse_managed(rules, user)?;
-    match keyring.create(user, generation, now).await? {
+    match keyring.create(user, asker, now).await? {
         Ok(NewKey { access_key_id, secret, created_at }) => Ok(Made {
             access_key_id: access_key_id.as_str().to_owned(),
             secret_access_key: secret,
             created_at: timestamp(created_at),
         }),
         Err(NoKey::NoSuchUser) => Err(Error::new(Code::NoSuchKey).say(format!("There is no user {user}."))),
+        Err(NoKey::NotTheirs) => Err(Code::InvalidAccessKeyId.into()),
         Err(NoKey::TooMany) => {
             let text = format!("{user} has {MAX_KEYS} access keys, and may have no more. Revoke one first.");
             Err(Error::new(Code::OperationAborted).say(text))

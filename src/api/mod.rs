@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::account::Millis;
 use crate::admit::quota::millis;
 use crate::admit::tiers::Tiers;
-use crate::auth::Keyring;
+use crate::auth::{Asker, Keyring};
 use crate::config::RefusalStatus;
 use crate::error::{Code, Error, Result};
 use crate::gateway::{ApiCall, JsonApi};
@@ -66,8 +66,7 @@ pub struct Call<'a> {
     pub path: &'a str,
     pub query: &'a Query<'a>,
     pub caller: &'a Caller,
-    /// The caller's, as it was when they were let in.
-    pub generation: Millis,
+    pub asker: Asker<'a>,
     pub body: &'a [u8],
     pub now: Millis,
 }
@@ -108,11 +107,11 @@ impl Api {
                 may_have_keys(call.caller)?;
                 let rules = self.tiers.rules();
                 let made =
-                    keys::create(&self.keyring, rules, user, Some(call.generation), call.body, call.now)
-                        .await?;
+                    keys::create(&self.keyring, rules, user, Some(call.asker), call.body, call.now).await?;
                 tracing::info!(target: "audit", who = %user, what = "create_key", on = %made.access_key_id);
                 let mut response = json_response(&made)?;
                 *response.status_mut() = StatusCode::CREATED;
+                response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 Ok(response)
             }
             Route::DeleteKey => {
@@ -131,9 +130,9 @@ impl Api {
 
 impl JsonApi for Api {
     fn answer<'a>(&'a self, call: ApiCall<'a>) -> BoxFuture<'a, Response<Bytes>> {
-        let ApiCall { parts, query, caller, generation, body, now } = call;
+        let ApiCall { parts, query, caller, asker, body, now } = call;
         let (method, path, now) = (&parts.method, parts.uri.path(), millis(now));
-        Box::pin(self.answer(Call { method, path, query, caller, generation, body, now }))
+        Box::pin(self.answer(Call { method, path, query, caller, asker, body, now }))
     }
 
     fn unauthenticated(&self, error: &Error) -> Response<Bytes> {

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::account::{LeaseId, Limits, ObjectId, Recount, Reply, Step, Target, Write};
+use crate::auth::session::Origin;
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
 use crate::store::UserChange;
@@ -163,7 +164,7 @@ impl Front {
             path,
             query: &query,
             caller: &self.caller,
-            generation: 0,
+            asker: Asker { generation: 0, origin: &Origin::Issuer(String::new()) },
             body: b"",
             now: NOW + 1500,
         };

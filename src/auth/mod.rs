@@ -23,7 +23,7 @@ use crate::sigv4::verify::{Bearer, Claim, Head, Place, Presented, Rules, Verifie
 use crate::types::{AccessKeyId, Caller, JobId, Role, WayIn};
 use credentials::{Credential, Directory};
 use jwt::{Identity, Issuers, Refusal};
-pub use keyring::{Keyring, NewKey, NoKey};
+pub use keyring::{Asker, Keyring, NewKey, NoKey};
 use session::{Origin, Purpose, Sessions};
 
 /// Signing keys kept at most: more than a day's keys of any tier of users in one process.
@@ -77,7 +77,7 @@ pub enum Life {
 impl Authenticator {
     pub fn new(config: &Config, keyring: Arc<Keyring>) -> anyhow::Result<Self> {
         Ok(Self {
-            directory: Directory::new(&config.users, keyring),
+            directory: Directory::new(&config.users, keyring)?,
             issuers: Issuers::new(&config.auth.jwt)?,
             sessions: Sessions::new(config.shared_secret()),
             sts: config.auth.sts.clone(),

@@ -8,9 +8,8 @@ use http::{Method, Response};
 
 use super::answer::{Answer, Content};
 use super::settle::Record;
-use super::{Access, Gateway, Peer, Stage, Visit, platform};
-use crate::account::Millis;
-use crate::auth::Proof;
+use super::{Access, Gateway, Peer, Stage, Visit, platform, presigned};
+use crate::auth::{Asker, Proof};
 use crate::body::unread::Unread;
 use crate::error::{Error, Result};
 use crate::s3::query::Query;
@@ -26,8 +25,8 @@ pub struct ApiCall<'a> {
     pub parts: &'a Parts,
     pub query: &'a Query<'a>,
     pub caller: &'a Caller,
-    /// The caller's, as it was when they were let in.
-    pub generation: Millis,
+    /// What they have shown of themselves.
+    pub asker: Asker<'a>,
     /// A small document, verified.
     pub body: &'a [u8],
     pub now: SystemTime,
@@ -68,7 +67,8 @@ impl Gateway {
         let standing = self.recognise(life, access, now, record).await?;
         record.stage = None;
         self.make_room(&standing, record)?;
-        let visit = Visit { parts, standing, origin, peer, now };
+        let is_presigned = presigned::is_presigned(&query);
+        let visit = Visit { parts, standing, origin, is_presigned, peer, now };
         if let Some(call) = call {
             return self.serve_platform(call, query, &visit, payload, body, record).await;
         }
@@ -82,8 +82,8 @@ impl Gateway {
             Method::POST => self.read_body(&visit, payload, body, record).await?,
             _ => Bytes::new(),
         };
-        let generation = visit.standing.generation;
-        let call = ApiCall { parts, query: &query, caller: &caller, generation, body: &document, now };
+        let asker = Asker { generation: visit.standing.generation, origin: &visit.origin };
+        let call = ApiCall { parts, query: &query, caller: &caller, asker, body: &document, now };
         Ok(whole(self.api.answer(call).await))
     }
 

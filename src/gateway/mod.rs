@@ -247,7 +247,8 @@ impl Gateway {
                 Code::AccessDenied.into()
             });
         }
-        let visit = Visit { parts, standing, origin, peer, now };
+        let is_presigned = presigned::is_presigned(&request.query);
+        let visit = Visit { parts, standing, origin, is_presigned, peer, now };
         let ask = self.ask(&request, &headers, &caller, &visit, record).await?;
         self.dispatch(ask, payload, body, record).await
     }

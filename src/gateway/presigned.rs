@@ -32,10 +32,15 @@ const OF_THE_SIGNATURE: [&str; 8] = [
     "x-amz-signedheaders",
 ];
 
+/// Whether the signature came in the query, as that of a URL does.
+pub(super) fn is_presigned(query: &Query<'_>) -> bool {
+    query.has("X-Amz-Signature")
+}
+
 /// The headers of a request with those in its query. A request that is signed in a header has none there.
 pub(super) fn headers<'h>(headers: &'h HeaderMap, query: &Query<'_>) -> Result<Cow<'h, HeaderMap>> {
     let mut merged = Cow::Borrowed(headers);
-    if !query.has("X-Amz-Signature") {
+    if !is_presigned(query) {
         return Ok(merged);
     }
     for (parameter, value) in query.iter() {

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use moka::sync::Cache;
 
 use super::credentials::Credential;
+use super::session::Origin;
 use crate::account::Millis;
 use crate::error::{Code, Error};
 use crate::store::{self, Added, Key, KeyRecord, OwnedKey, Store};
@@ -48,10 +49,20 @@ pub struct NewKey {
     pub created_at: Millis,
 }
 
+/// A user who asks for a key of their own, by what they have shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// Their generation, as it was believed to be.
+    pub generation: Millis,
+    pub origin: &'a Origin,
+}
+
 /// Why a user gets no key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoKey {
     NoSuchUser,
+    /// What the asker has shown is worth nothing any more.
+    NotTheirs,
     TooMany,
 }
 
@@ -62,17 +73,23 @@ impl Keyring {
         Self { store, vault: Vault::new(shared_secret), known: Known::new(), noted }
     }
 
-    /// A new key of a user whom the store knows; of the one with this generation, if the user asks themselves, so
-    /// that nobody gets the key of whoever was made anew under their id.
+    /// A new key of a user whom the store knows. What an asker has shown is looked at once more, past everything that
+    /// is only remembered: a key lasts, and must not come of one that was revoked a moment ago.
     pub async fn create(
         &self,
         user: &UserId,
-        generation: Option<Millis>,
+        asker: Option<Asker<'_>>,
         now: Millis,
     ) -> Result<Result<NewKey, NoKey>, Error> {
         let Some(owner) = self.store.user(user).await? else { return Ok(Err(NoKey::NoSuchUser)) };
-        if generation.is_some_and(|generation| generation != owner.generation) {
-            return Ok(Err(NoKey::NoSuchUser));
+        if let Some(asker) = asker {
+            let stands = match asker.origin {
+                Origin::Issuer(_) => true,
+                Origin::AccessKey(id) => self.is_live(user, id).await?,
+            };
+            if !(stands && owner.enabled && owner.generation == asker.generation) {
+                return Ok(Err(NoKey::NotTheirs));
+            }
         }
         let (access_key_id, secret) = (random_id()?, random_secret()?);
         let generation = owner.generation;
@@ -83,6 +100,13 @@ impl Keyring {
             Added::NoSuchUser => Err(NoKey::NoSuchUser),
             Added::TooMany => Err(NoKey::TooMany),
         })
+    }
+
+    /// Whether it is a key of this user's that works, by the store's own word.
+    async fn is_live(&self, user: &UserId, id: &str) -> store::Result<bool> {
+        let Some(id) = ours(id) else { return Ok(false) };
+        let key = self.store.key(&id).await?;
+        Ok(key.is_some_and(|key| key.record.user == *user && key.record.enabled))
     }
 
     pub async fn list(&self, user: &UserId) -> store::Result<Vec<Key>> {
@@ -184,7 +208,7 @@ fn random_id() -> Result<AccessKeyId, Error> {
     Ok(AccessKeyId::parse(&id).expect("letters and digits make an access key id"))
 }
 
-fn random_secret() -> Result<Secret, Error> {
+pub(super) fn random_secret() -> Result<Secret, Error> {
     Ok(Secret::new(URL_SAFE_NO_PAD.encode(random::<SECRET_BYTES>()?)))
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 use super::*;
+use crate::auth::credentials::Directory;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::store::{Unavailable, UserChange};
@@ -74,7 +75,30 @@ async fn what_was_changed_of_a_user_counts_at_once() {
     change(true).await;
     assert_eq!(secret(&ring, &key.access_key_id).await, None, "a later alice");
     assert!(matches!(ring.create(&user("bob"), None, NOW).await, Ok(Err(NoKey::NoSuchUser))));
-    assert!(matches!(ring.create(&user("alice"), Some(0), NOW).await, Ok(Err(NoKey::NoSuchUser))));
+}
+
+#[tokio::test]
+async fn whoever_asks_for_a_key_must_still_be_who_they_were() {
+    let (ring, _folder) = ring().await;
+    let (first, other) = (create(&ring, "alice").await, create(&ring, "alice").await);
+    let ask = async |generation, origin: &Origin| {
+        let made = ring.create(&user("alice"), Some(Asker { generation, origin }), NOW).await;
+        made.expect("a store").map(drop)
+    };
+    let by = |key: &NewKey| Origin::AccessKey(key.access_key_id.as_str().to_owned());
+    let issuer = Origin::Issuer("https://issuer.example".to_owned());
+    for origin in [by(&first), by(&other), issuer.clone()] {
+        assert_eq!(ask(0, &origin).await, Ok(()));
+        assert_eq!(ask(1, &origin).await, Err(NoKey::NotTheirs), "another life");
+    }
+    // As another gateway does it: nothing is forgotten here.
+    ring.store.set_key(&user("alice"), &first.access_key_id, false).await.expect("a store");
+    assert_eq!(ask(0, &by(&first)).await, Err(NoKey::NotTheirs), "disabled");
+    ring.store.remove_key(&user("alice"), &other.access_key_id).await.expect("a store");
+    assert_eq!(ask(0, &by(&other)).await, Err(NoKey::NotTheirs), "revoked");
+    let disable = UserChange { enabled: Some(false), ..UserChange::default() };
+    ring.store.change_user(&user("alice"), &disable, NOW).await.expect("a store");
+    assert_eq!(ask(0, &issuer).await, Err(NoKey::NotTheirs), "a disabled user");
 }
 
 #[tokio::test]
@@ -193,4 +217,27 @@ fn only_ids_that_may_be_keys_are_asked_for() {
     ] {
         assert_eq!(ours(bad), None, "{bad}");
     }
+}
+
+#[tokio::test]
+async fn the_files_users_have_the_files_keys_alone() {
+    let (ring, _folder) = ring().await;
+    let stored = create(&ring, "alice").await;
+    let ring = Arc::new(ring);
+    let directory = |file: &str| {
+        let id = AccessKeyId::parse("nobody").expect("an id");
+        let access_keys = vec![config::AccessKey { id, secret: Secret::new("the file's".to_owned()) }];
+        let (tier, role) = ("default".to_owned(), Role::User);
+        let users = [config::User { id: user(file), tier, role, access_keys }];
+        Directory::new(&users, ring.clone()).expect("random numbers")
+    };
+    let find = async |file: &str, id: &str| directory(file).find(id).await.expect("a store");
+    assert!(find("bob", stored.access_key_id.as_str()).await.is_some());
+    assert!(find("alice", stored.access_key_id.as_str()).await.is_none(), "the file manages alice now");
+
+    // Signing keys are kept by id and generation: no key that there is may meet the one in place of those that are not.
+    let (one, other) = (directory("alice"), directory("alice"));
+    let file = find("alice", "nobody").await.expect("a key of the file's");
+    assert_ne!(file.generation, one.nobody().generation);
+    assert_ne!(one.nobody().secret, other.nobody().secret);
 }

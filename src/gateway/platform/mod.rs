@@ -74,6 +74,8 @@ pub(super) struct Visit<'a> {
     pub standing: Arc<Standing>,
     /// What a session of the caller's stems from.
     pub origin: Origin,
+    /// They hold a URL, and not the keys that it was signed with.
+    pub is_presigned: bool,
     pub peer: Peer,
     pub now: SystemTime,
 }

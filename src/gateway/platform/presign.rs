@@ -19,7 +19,7 @@ use crate::s3::query::Query;
 use crate::s3::uri;
 use crate::sigv4::presign::Presign;
 use crate::sigv4::scope::format_iso;
-use crate::types::{BucketName, Caller, JobId, WayIn};
+use crate::types::{BucketName, Caller, JobId};
 
 const USUAL: u64 = 24 * 60 * 60;
 /// What a signature in a query may live at most.
@@ -50,7 +50,7 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Answer> {
         let caller = record.caller.clone().expect("who was let in is known");
-        if caller.way == WayIn::SigV4Presigned {
+        if visit.is_presigned {
             return Err(Error::new(Code::AccessDenied).say("A presigned URL makes no other."));
         }
         let wanted: Wanted = serde_json::from_slice(document)
@@ -70,7 +70,8 @@ impl Gateway {
         let expires_in = lifetime(&caller, signed_at, Duration::from_secs(expires_in))?;
         let url = self.presigned_url(&ask, method.as_str(), visit.origin.clone(), signed_at, expires_in)?;
         let expires_at = format_iso(signed_at + expires_in);
-        Answer::json(StatusCode::OK, &Document { url, method: method.as_str(), expires_at })
+        let answer = Answer::json(StatusCode::OK, &Document { url, method: method.as_str(), expires_at })?;
+        Ok(answer.header(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
     }
 
     fn target(&self, caller: &Caller, wanted: Wanted) -> Result<Target> {
@@ -164,7 +165,7 @@ fn invalid(text: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Role, UserId};
+    use crate::types::{Role, UserId, WayIn};
 
     #[test]
     fn a_url_lives_no_longer_than_whoever_made_it() {
