@@ -66,7 +66,7 @@ impl View {
                 settled.objects.extend(due);
             }
             Kind::Abort { upload } => match outcome {
-                Outcome::Done => self.drop_upload(upload),
+                Outcome::Done => self.end_abort(upload),
                 Outcome::Unknown => self.leases.put(id, Lease { expires_at: look_at, ..lease.clone() }),
                 Outcome::Created(_) | Outcome::Each(_) | Outcome::Failed | Outcome::Look => {
                     self.cancel_ending(upload);
@@ -176,7 +176,7 @@ impl View {
                 Kind::Complete { target, upload, .. } => {
                     self.resolve_completion(id, &lease, target, *upload, found.upload_is_gone, now);
                 }
-                Kind::Abort { upload } if found.upload_is_gone => self.drop_upload(upload),
+                Kind::Abort { upload } if found.upload_is_gone => self.end_abort(upload),
                 Kind::Abort { upload } => self.cancel_ending(upload),
                 Kind::Delete { .. } | Kind::Create { .. } | Kind::Part { .. } | Kind::Look { .. } => {}
             }

@@ -48,6 +48,8 @@ struct Flight {
     write: Does,
     /// Whether the upstream did it; `None` while it has not come to it.
     did: Option<bool>,
+    /// An abort that came too late: the upstream answers that there is no such upload.
+    too_late: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -146,7 +148,9 @@ impl World {
         self.next = self.next.wrapping_add(1).max(1);
         let step = Step::Begin { lease, write, limits: limits(), expires_at: self.now + LEASE, life: 0 };
         match self.ledger.step(step, self.now) {
-            Reply::Begun(Begun::Admitted) => self.flights.push(Flight { lease, write: does, did: None }),
+            Reply::Begun(Begun::Admitted) => {
+                self.flights.push(Flight { lease, write: does, did: None, too_late: false });
+            }
             Reply::Begun(Begun::Refused(_)) => {}
             other => panic!("{other:?}"),
         }
@@ -200,7 +204,7 @@ impl World {
             Act::Reach(n, does) => self.reach(n, does),
             Act::Answer(n) => {
                 if let Some(flight) = self.land(n) {
-                    let outcome = if flight.did == Some(true) {
+                    let outcome = if flight.did == Some(true) || flight.too_late {
                         done(&flight.write, &self.bucket)
                     } else {
                         Outcome::Failed
@@ -241,6 +245,7 @@ impl World {
         }
         let flight = &mut self.flights[waiting[n % waiting.len()]];
         flight.did = Some(does && self.bucket.apply(&flight.write));
+        flight.too_late = does && flight.did == Some(false) && matches!(flight.write, Does::Abort(_));
     }
 
     fn settle(&mut self, flight: &Flight, outcome: Outcome) {

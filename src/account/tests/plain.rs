@@ -17,6 +17,20 @@ fn settle(ledger: &mut Memory, id: u8, outcome: Outcome, now: Millis) -> Settled
     }
 }
 
+fn expire(ledger: &mut Memory, id: u8, now: Millis) -> Settled {
+    match ledger.step(Step::Expire { lease: LeaseId([id; 16]), look_at: now + LEASE }, now) {
+        Reply::Settled(settled) => settled,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn resolve(ledger: &mut Memory, id: u8, found: Found, now: Millis) -> bool {
+    match ledger.step(Step::Resolve { lease: LeaseId([id; 16]), found }, now) {
+        Reply::Resolved(resolved) => resolved,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn counted() -> Memory {
     let mut ledger = Memory::default();
     ledger.account.counted = true;
@@ -213,4 +227,57 @@ fn a_check_says_what_a_put_would_be_told_and_holds_nothing() {
             assert_eq!(begin(&mut ledger, 9, put(1, size), limits, now), expected, "{size} at {now}");
         }
     }
+}
+
+/// An upload of one part of 9 bytes that is being completed, and aborted.
+fn completed_and_aborted(limits: Limits) -> Memory {
+    let mut ledger = counted();
+    begin(&mut ledger, 1, Write::Create { target: target(0) }, limits, 1);
+    settle(&mut ledger, 1, Outcome::Created(named(9, 0)), 1);
+    begin(&mut ledger, 2, Write::Part { upload: named(9, 0), number: 1, size: 9 }, limits, 1);
+    settle(&mut ledger, 2, Outcome::Done, 1);
+    begin(&mut ledger, 3, Write::Complete { upload: named(9, 0), parts: vec![1] }, limits, 1);
+    begin(&mut ledger, 4, Write::Abort { upload: named(9, 0) }, limits, 1);
+    ledger
+}
+
+#[test]
+fn an_abort_gives_nothing_back_while_a_completion_may_have_made_the_object() {
+    let limits = Limits { storage: Some(10), uploads_per_hour: Some(5), ..Limits::default() };
+    // The completion is told of last.
+    for (outcome, expected, hour) in [(Outcome::Done, (9, 0), 1), (Outcome::Failed, (0, 0), 0)] {
+        let mut ledger = completed_and_aborted(limits);
+        settle(&mut ledger, 4, Outcome::Done, 2);
+        assert_eq!((sums(&ledger), ledger.account.hour), ((0, 9), 1));
+        let refused = Refusal::Storage { used: 9, adds: 9, max: 10 };
+        assert_eq!(begin(&mut ledger, 5, put(1, 9), limits, 2), Begun::Refused(refused));
+        settle(&mut ledger, 3, outcome, 3);
+        assert_eq!((sums(&ledger), ledger.account.hour), (expected, hour));
+        assert_eq!(ledger.account.open_uploads, 0);
+        assert!(ledger.uploads.is_empty() && ledger.parts.is_empty() && ledger.leases.is_empty());
+    }
+    // It is never told of: a look finds the upload gone, then the object there.
+    let mut ledger = completed_and_aborted(limits);
+    settle(&mut ledger, 3, Outcome::Unknown, 2);
+    settle(&mut ledger, 4, Outcome::Done, 3);
+    assert_eq!((sums(&ledger), ledger.account.hour), ((0, 9), 1));
+    let due = expire(&mut ledger, 3, 2 * LEASE);
+    assert_eq!(due.upload, Some(named(9, 0).key));
+    resolve(&mut ledger, 3, Found { upload_is_gone: true, ..Found::default() }, 2 * LEASE);
+    assert_eq!((sums(&ledger), ledger.account.hour), ((0, 9), 1));
+    let due = expire(&mut ledger, 3, 3 * LEASE);
+    let objects = vec![(target(0).id, due.objects[0].1, Some(9))];
+    resolve(&mut ledger, 3, Found { objects, upload_is_gone: false }, 3 * LEASE);
+    assert_eq!((sums(&ledger), ledger.account.hour), ((9, 0), 1));
+}
+
+#[test]
+fn an_abort_that_a_look_finds_done_waits_for_a_completion_too() {
+    let mut ledger = completed_and_aborted(Limits::default());
+    settle(&mut ledger, 4, Outcome::Unknown, 2);
+    expire(&mut ledger, 4, 2 * LEASE);
+    resolve(&mut ledger, 4, Found { upload_is_gone: true, ..Found::default() }, 2 * LEASE);
+    assert_eq!((sums(&ledger), ledger.account.hour), ((0, 9), 1));
+    settle(&mut ledger, 3, Outcome::Done, 2 * LEASE);
+    assert_eq!((sums(&ledger), ledger.account.hour), ((9, 0), 1));
 }
