@@ -95,6 +95,7 @@ pub struct Writer {
 
 /// An open multipart upload; or, during a recount, one that ended since it began (`open` is false).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "a row: what is known of it, each by itself")]
 pub struct Upload {
     pub target: Target,
     /// The upstream's id.
@@ -115,6 +116,9 @@ pub struct Upload {
     pub assumed: bool,
     /// Writes under way that complete or abort it.
     pub ending: u32,
+    /// An abort found it gone or ended it, while other writes were about to end it too.
+    #[serde(default)]
+    pub gone: bool,
     pub seen: u32,
 }
 

@@ -66,7 +66,7 @@ impl View {
                 settled.objects.extend(due);
             }
             Kind::Abort { upload } => match outcome {
-                Outcome::Done => self.drop_upload(upload),
+                Outcome::Done => self.end_abort(upload),
                 Outcome::Unknown => self.leases.put(id, Lease { expires_at: look_at, ..lease.clone() }),
                 Outcome::Created(_) | Outcome::Each(_) | Outcome::Failed | Outcome::Look => {
                     self.cancel_ending(upload);
@@ -125,7 +125,9 @@ impl View {
                 *size = becomes;
             }
             let look = hold.can_be_looked_at() && hold.look_at <= now;
-            if look && !hold.unsettled.contains(&id) {
+            // One that is awaited must not take this one's effect for its own.
+            let awaited = effective && !hold.unsettled.is_empty();
+            if (look || awaited) && !hold.unsettled.contains(&id) {
                 hold.unsettled.push(id);
             }
             look
@@ -159,10 +161,17 @@ impl View {
                 all &= !self.holds.get(object).is_some_and(|hold| hold.unsettled.contains(&id));
                 continue;
             }
+            if !self.is_decisive(id, &lease.kind, object, *there, now) {
+                all = false;
+                continue;
+            }
             self.change_object(*object, |hold, size| {
                 *hold = Hold::default();
                 *size = *there;
             });
+        }
+        if let Kind::Complete { target, .. } = &lease.kind {
+            all &= found.upload_is_gone || !self.may_come(&target.id, now);
         }
         if all {
             self.leases.remove(&id);
@@ -176,13 +185,42 @@ impl View {
                 Kind::Complete { target, upload, .. } => {
                     self.resolve_completion(id, &lease, target, *upload, found.upload_is_gone, now);
                 }
-                Kind::Abort { upload } if found.upload_is_gone => self.drop_upload(upload),
+                Kind::Abort { upload } if found.upload_is_gone => self.end_abort(upload),
                 Kind::Abort { upload } => self.cancel_ending(upload),
                 Kind::Delete { .. } | Kind::Create { .. } | Kind::Part { .. } | Kind::Look { .. } => {}
             }
         }
         self.account.written_at = now;
         all
+    }
+
+    /// What a lost write may still do to the object, it does before this is over.
+    fn may_come(&self, id: &ObjectId, now: Millis) -> bool {
+        self.holds.get(id).is_some_and(|hold| hold.look_at > now)
+    }
+
+    /// Whether what a look found will stay: nothing may come any more, or it was this write's effect that came, and
+    /// no other is awaited.
+    fn is_decisive(
+        &self,
+        id: LeaseId,
+        kind: &Kind,
+        object: &ObjectId,
+        there: Option<u64>,
+        now: Millis,
+    ) -> bool {
+        let came = match kind {
+            Kind::Put { size, .. } => there == Some(*size),
+            Kind::Delete { .. } => there.is_none(),
+            Kind::Create { .. }
+            | Kind::Part { .. }
+            | Kind::Complete { .. }
+            | Kind::Abort { .. }
+            | Kind::Look { .. } => false,
+        };
+        let alone = self.holds.get(object).is_some_and(|hold| hold.unsettled == [id]);
+        // What looks as before may be as before.
+        !self.may_come(object, now) || (came && alone && self.size(object) != there)
     }
 
     /// The upload of an unknown completion is gone, and what its parts held is the object's to hold; or it is not, and
@@ -205,18 +243,22 @@ impl View {
         self.change_object(target.id, |hold, size| {
             hold.contest(hold.most(size.unwrap_or(0)).max(if gone { total } else { 0 }));
             hold.completions.retain(|waiting| *waiting != id);
+            if hold.completions.is_empty() && hold.unsettled.is_empty() {
+                hold.look_at = 0;
+            }
             hold.unsettled.push(id);
         });
         let kind = Kind::Look { targets: vec![target.clone()] };
         self.leases.put(id, Lease { kind, expires_at: now, place: None, ..lease.clone() });
     }
 
-    pub(super) fn expire(&mut self, id: LeaseId, look_at: Millis, now: Millis) -> Settled {
+    pub(super) fn expire(&mut self, id: LeaseId, orphaned: bool, look_at: Millis, now: Millis) -> Settled {
         let mut settled = Settled::default();
-        let Some(lease) = self.leases.get(&id).cloned().filter(|lease| lease.expires_at <= now) else {
+        let due = |lease: &Lease| orphaned || lease.expires_at <= now;
+        let Some(lease) = self.leases.get(&id).cloned().filter(due) else {
             return settled;
         };
-        let ending = Ending { lease: id, completes: false, look_at: now, now };
+        let ending = Ending { lease: id, completes: false, look_at: lease.expires_at, now };
         match &lease.kind {
             Kind::Put { .. } | Kind::Delete { .. } | Kind::Look { .. } => {
                 for target in lease.targets() {

@@ -108,9 +108,11 @@ pub enum Step {
         expires_at: Millis,
     },
     /// The owner of the lease is gone, or its outcome is unknown: says what to look at, if the lease has
-    /// expired by now, and keeps others from looking until `look_at`.
+    /// expired by now, and keeps others from looking until `look_at`. One whose owner is known to be dead is taken
+    /// before: what it asked for may still come until the lease would have expired.
     Expire {
         lease: LeaseId,
+        orphaned: bool,
         look_at: Millis,
     },
     Recount(Recount),
@@ -268,13 +270,16 @@ impl View {
             Step::Renew { leases, expires_at } => {
                 for id in leases {
                     if let Some(mut lease) = self.leases.get(&id).cloned() {
-                        lease.expires_at = expires_at;
+                        // That of a slow operation was given long enough.
+                        lease.expires_at = lease.expires_at.max(expires_at);
                         self.leases.put(id, lease);
                     }
                 }
                 Reply::Renewed
             }
-            Step::Expire { lease, look_at } => Reply::Settled(self.expire(lease, look_at, now)),
+            Step::Expire { lease, orphaned, look_at } => {
+                Reply::Settled(self.expire(lease, orphaned, look_at, now))
+            }
             Step::Recount(recount) => Reply::Recount(self.recount(recount, now)),
             Step::Usage => {
                 self.trim(now);

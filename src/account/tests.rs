@@ -48,6 +48,8 @@ struct Flight {
     write: Does,
     /// Whether the upstream did it; `None` while it has not come to it.
     did: Option<bool>,
+    /// An abort that came too late: the upstream answers that there is no such upload.
+    too_late: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +77,8 @@ enum Act {
     Lose(usize),
     /// Time passes, and whoever sweeps finds expired leases.
     Sweep,
+    /// The gateway dies, and another looks at once: the upstream may still come to what it was asked for.
+    Crash,
     /// One more step of a recount.
     Count,
     /// The upstream does not list any more.
@@ -97,8 +101,33 @@ fn act() -> impl Strategy<Value = Act> {
         6 => any::<usize>().prop_map(Act::Answer),
         1 => any::<usize>().prop_map(Act::Lose),
         1 => Just(Act::Sweep),
+        1 => Just(Act::Crash),
         4 => Just(Act::Count),
         1 => Just(Act::GiveUp),
+    ]
+}
+
+/// Of one upload of one part, which is completed and aborted at once.
+fn act_on_one_upload() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        1 => Just(Act::Create(0)),
+        2 => (10..60_u64).prop_map(|size| Act::Part(0, 1, size)),
+        2 => Just(Act::Complete(0, vec![1])),
+        2 => Just(Act::Abort(0)),
+        1 => (10..60_u64).prop_map(|size| Act::Put(1, size)),
+        5 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(n, does)| Act::Reach(n, does)),
+        5 => any::<usize>().prop_map(Act::Answer),
+        1 => any::<usize>().prop_map(Act::Lose),
+        1 => Just(Act::Sweep),
+        1 => Just(Act::Crash),
+        1 => Just(Act::Count),
+    ]
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    prop_oneof![
+        2 => prop::collection::vec(act(), 1..60),
+        1 => prop::collection::vec(act_on_one_upload(), 1..60),
     ]
 }
 
@@ -106,6 +135,8 @@ struct World {
     ledger: Memory,
     bucket: Bucket,
     flights: Vec<Flight>,
+    /// On their way when the gateway died. The upstream comes to them before their leases would have expired, or never.
+    late: Vec<Does>,
     now: Millis,
     next: u8,
     recount: Option<Counting>,
@@ -134,6 +165,7 @@ impl World {
             ledger,
             bucket: Bucket::default(),
             flights: Vec::new(),
+            late: Vec::new(),
             now: 1_000_000,
             next: 1,
             recount: None,
@@ -146,7 +178,9 @@ impl World {
         self.next = self.next.wrapping_add(1).max(1);
         let step = Step::Begin { lease, write, limits: limits(), expires_at: self.now + LEASE, life: 0 };
         match self.ledger.step(step, self.now) {
-            Reply::Begun(Begun::Admitted) => self.flights.push(Flight { lease, write: does, did: None }),
+            Reply::Begun(Begun::Admitted) => {
+                self.flights.push(Flight { lease, write: does, did: None, too_late: false });
+            }
             Reply::Begun(Begun::Refused(_)) => {}
             other => panic!("{other:?}"),
         }
@@ -200,7 +234,7 @@ impl World {
             Act::Reach(n, does) => self.reach(n, does),
             Act::Answer(n) => {
                 if let Some(flight) = self.land(n) {
-                    let outcome = if flight.did == Some(true) {
+                    let outcome = if flight.did == Some(true) || flight.too_late {
                         done(&flight.write, &self.bucket)
                     } else {
                         Outcome::Failed
@@ -214,6 +248,7 @@ impl World {
                 }
             }
             Act::Sweep => self.sweep(),
+            Act::Crash => self.crash(),
             Act::Count => self.count(),
             Act::GiveUp => {
                 if let Some(Counting { number, .. }) = self.recount.take() {
@@ -236,11 +271,17 @@ impl World {
     fn reach(&mut self, n: usize, does: bool) {
         let waiting: Vec<usize> =
             (0..self.flights.len()).filter(|at| self.flights[*at].did.is_none()).collect();
+        if !self.late.is_empty() && (waiting.is_empty() || n.is_multiple_of(2)) {
+            let late = self.late.remove(n % self.late.len());
+            self.bucket.apply(&late);
+            return;
+        }
         if waiting.is_empty() {
             return;
         }
         let flight = &mut self.flights[waiting[n % waiting.len()]];
         flight.did = Some(does && self.bucket.apply(&flight.write));
+        flight.too_late = does && flight.did == Some(false) && matches!(flight.write, Does::Abort(_));
     }
 
     fn settle(&mut self, flight: &Flight, outcome: Outcome) {
@@ -266,6 +307,7 @@ impl World {
 
     /// Owners that are alive renew; the others' leases expire.
     fn sweep(&mut self) {
+        self.late.clear();
         self.now += LEASE + 1;
         let leases = self.flights.iter().map(|flight| flight.lease).collect();
         self.ledger.step(Step::Renew { leases, expires_at: self.now + LEASE }, self.now);
@@ -277,9 +319,27 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         for lease in expired {
-            let step = Step::Expire { lease, look_at: self.now + LEASE };
-            let Reply::Settled(settled) = self.ledger.step(step, self.now) else { panic!("settled") };
-            self.look(lease, &settled);
+            self.expire(lease, false);
+        }
+    }
+
+    fn expire(&mut self, lease: LeaseId, orphaned: bool) {
+        let step = Step::Expire { lease, orphaned, look_at: self.now + LEASE };
+        let Reply::Settled(settled) = self.ledger.step(step, self.now) else { panic!("settled") };
+        self.look(lease, &settled);
+    }
+
+    fn crash(&mut self) {
+        for flight in std::mem::take(&mut self.flights) {
+            // What becomes of others late, the next recount sees.
+            let waited_for = matches!(flight.write, Does::Put(..) | Does::Delete(_) | Does::Complete(..));
+            if flight.did.is_none() && waited_for {
+                self.late.push(flight.write);
+            }
+        }
+        let orphaned: Vec<LeaseId> = self.ledger.leases.keys().copied().collect();
+        for lease in orphaned {
+            self.expire(lease, true);
         }
     }
 
@@ -399,7 +459,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
-    fn the_account_is_the_bucket(acts in prop::collection::vec(act(), 1..60)) {
+    fn the_account_is_the_bucket(acts in acts()) {
         let mut world = World::new();
         for act in acts {
             world.take(act);

@@ -141,7 +141,18 @@ impl View {
     /// It has not done so.
     pub(super) fn cancel_ending(&mut self, upload: &UploadKey) {
         self.change_upload(upload, |row| row.ending = row.ending.saturating_sub(1));
-        self.drop_if_nothing_bears_it_out(upload);
+        if self.uploads.get(upload).is_some_and(|row| row.gone && row.ending == 0) {
+            self.drop_upload(upload);
+        } else {
+            self.drop_if_nothing_bears_it_out(upload);
+        }
+    }
+
+    /// An abort has found it gone, or ended it; the upstream may say either of what a completion has ended. So its
+    /// bytes and its place are given back only when no other write is left that may have made it an object.
+    pub(super) fn end_abort(&mut self, upload: &UploadKey) {
+        self.change_upload(upload, |row| row.gone = true);
+        self.cancel_ending(upload);
     }
 
     /// The upload became an object: its parts hold nothing any more.
@@ -188,6 +199,7 @@ impl View {
             ended: false,
             assumed: false,
             ending: 0,
+            gone: false,
             seen: self.account.recount,
         };
         self.uploads.put(named.key, row);

@@ -102,17 +102,19 @@ impl Quota {
         self.0.lease
     }
 
+    /// `may_take`: how long the upstream may go on with it on its own, if that is longer than a lease.
     pub async fn begin(
         &self,
         user: &UserId,
         write: Write,
         limits: Limits,
+        may_take: Duration,
         now: SystemTime,
     ) -> store::Result<Admitted> {
         let lease = LeaseId(*uuid::Uuid::now_v7().as_bytes());
         let now = millis(now);
-        let step =
-            Step::Begin { lease, write, limits, expires_at: self.expiry(now), life: self.0.store.life() };
+        let expires_at = after(now, self.0.lease.max(may_take));
+        let step = Step::Begin { lease, write, limits, expires_at, life: self.0.store.life() };
         // Known as live before the store knows it: no moment in which it could be taken for dead.
         let reservation = Reservation::hold(self.clone(), user.clone(), lease);
         match self.0.store.step(user, step, now).await? {
@@ -137,10 +139,17 @@ impl Quota {
         }
     }
 
-    /// Takes over a lease that has expired.
-    pub async fn expire(&self, user: &UserId, lease: LeaseId, now: SystemTime) -> store::Result<Settled> {
+    /// Takes over a lease that has expired, or whose owner is known to be dead.
+    pub async fn expire(
+        &self,
+        user: &UserId,
+        lease: LeaseId,
+        orphaned: bool,
+        now: SystemTime,
+    ) -> store::Result<Settled> {
         let now = millis(now);
-        match self.0.store.step(user, Step::Expire { lease, look_at: self.expiry(now) }, now).await? {
+        let step = Step::Expire { lease, orphaned, look_at: self.expiry(now) };
+        match self.0.store.step(user, step, now).await? {
             Reply::Settled(settled) => Ok(settled),
             _ => unreachable!("an expiry is answered as a settlement"),
         }
@@ -161,7 +170,7 @@ impl Quota {
     }
 
     fn expiry(&self, now: Millis) -> Millis {
-        now + u64::try_from(self.0.lease.as_millis()).unwrap_or(u64::MAX / 2)
+        after(now, self.0.lease)
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<UserId, Vec<LeaseId>>> {
@@ -208,6 +217,10 @@ impl Drop for Reservation {
             }
         }
     }
+}
+
+fn after(now: Millis, span: Duration) -> Millis {
+    now + u64::try_from(span.as_millis()).unwrap_or(u64::MAX / 2)
 }
 
 pub fn millis(time: SystemTime) -> Millis {

@@ -48,7 +48,8 @@ impl Gateway {
                 Some(_) | None => Ok(self.hold_nothing()),
             };
         }
-        match self.ledger.admit(&ask.caller.user, write, limits).await? {
+        let slow = ask.request.operation.is_slow();
+        match self.ledger.admit(&ask.caller.user, write, limits, slow).await? {
             Ok(reservation) => Ok(Held { reservation: Some(reservation), ledger: self.ledger.clone() }),
             Err(refusal) => refused(refusal),
         }

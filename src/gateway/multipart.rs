@@ -122,7 +122,7 @@ impl Gateway {
         let aborting = async move {
             let answered = upstream.send(call, now).await;
             held.settle(match &answered {
-                // It is gone either way.
+                // It is gone either way; whether by a completion, the account knows.
                 Err(error) if error.code == Code::NoSuchUpload => Outcome::Done,
                 _ => outcome(&answered),
             })

@@ -41,6 +41,8 @@ struct Inner {
     metrics: Arc<Metrics>,
     abandoned_after: Duration,
     reconcile_every: Duration,
+    /// What a slow operation may take, also when its gateway is gone.
+    slow: Duration,
     since: SystemTime,
     /// Users being counted here; the receiver hears of the end.
     counting: Mutex<HashMap<UserId, watch::Receiver<bool>>>,
@@ -66,6 +68,7 @@ impl Ledger {
             metrics,
             abandoned_after: config.quota.abandoned_upload_age,
             reconcile_every: config.quota.reconcile_interval,
+            slow: config.upstream.slow_operation_timeout,
             since: crate::now(),
             counting: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -86,9 +89,11 @@ impl Ledger {
         user: &UserId,
         write: Write,
         limits: Limits,
+        slow: bool,
     ) -> Result<Result<Reservation, Refusal>> {
+        let may_take = if slow { self.0.slow } else { Duration::ZERO };
         for _ in 0..2 {
-            match self.0.quota.begin(user, write.clone(), limits, crate::now()).await? {
+            match self.0.quota.begin(user, write.clone(), limits, may_take, crate::now()).await? {
                 Admitted::Reserved(reservation) => return Ok(Ok(reservation)),
                 Admitted::Refused(refusal) => return Ok(Err(refusal)),
                 Admitted::NotCounted => self.wait_for_count(user).await?,

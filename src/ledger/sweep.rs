@@ -85,24 +85,27 @@ impl Ledger {
         }
     }
 
-    /// Looks into the leases that nobody holds any more.
+    /// Looks into the leases that nobody holds any more. What the upstream may still be at is looked at again.
     async fn take_over(&self) -> Result<()> {
         for (user, lease) in self.store().orphaned().await? {
-            self.store()
-                .step(&user, crate::account::Step::Renew { leases: vec![lease], expires_at: 0 }, 0)
-                .await?;
+            self.look_into(&user, lease, true).await?;
         }
         self.sweep().await
+    }
+
+    async fn look_into(&self, user: &UserId, lease: LeaseId, orphaned: bool) -> Result<()> {
+        let settled = self.0.quota.expire(user, lease, orphaned, crate::now()).await?;
+        if let Err(error) = self.look(user, lease, settled).await {
+            tracing::debug!(%user, %error, "an expired write could not be looked into yet");
+        }
+        Ok(())
     }
 
     async fn sweep(&self) -> Result<()> {
         loop {
             let expired = self.store().expired(millis(crate::now())).await?;
             for (user, lease) in &expired {
-                let settled = self.0.quota.expire(user, *lease, crate::now()).await?;
-                if let Err(error) = self.look(user, *lease, settled).await {
-                    tracing::debug!(%user, %error, "an expired write could not be looked into yet");
-                }
+                self.look_into(user, *lease, false).await?;
             }
             if expired.len() < PAGE {
                 return Ok(());
@@ -157,7 +160,7 @@ impl Ledger {
             let write = Write::Abort { upload: upload.clone() };
             let limits = crate::account::Limits::default();
             let Admitted::Reserved(reservation) =
-                self.0.quota.begin(user, write, limits, crate::now()).await?
+                self.0.quota.begin(user, write, limits, Duration::ZERO, crate::now()).await?
             else {
                 continue;
             };

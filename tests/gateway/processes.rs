@@ -241,6 +241,44 @@ fn r14_a_gateway_that_is_killed_loses_no_acknowledged_upload_and_heals_its_lease
 }
 
 #[test]
+fn r14_what_the_upstream_does_after_its_gateway_was_killed_is_counted() {
+    let origin = Origin::start();
+    let mut gateway = over(&origin, "", "redb:./state.redb");
+    gateway.takes_writes_again("at first");
+    assert_eq!(gateway.put("source", &[b'x'; 900]), 200);
+    gateway.comes_to_rest("before");
+    let before = gateway.sums().unwrap().0;
+    let copies = |seen: &Seen| seen.method() == "PUT" && seen.target().contains("/late");
+    // The upstream takes longer than a lease.
+    origin.when(copies, Act::serve().after(Duration::from_secs(5)));
+    let (s3, id) = (gateway.s3, gateway.process.id().to_string());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let copy = Request::new("PUT", "/datasets/late").header("x-amz-copy-source", "datasets/source");
+            let answer = Client::connect(s3).try_send(&alice().sign(copy));
+            assert!(answer.is_none_or(|answer| answer.status != 200), "it was killed before");
+        });
+        origin.wait_for("the copy is asked for", |seen| seen.iter().any(copies));
+        Command::new("kill").args(["-9", &id]).status().unwrap();
+    });
+    gateway.process.wait().unwrap();
+    gateway.start_again();
+    let mut looks = 0;
+    while origin.object("datasets/alice/late").is_none() {
+        if let Some(sums) = gateway.sums()
+            && origin.object("datasets/alice/late").is_none()
+        {
+            assert_eq!(sums, (before, 900));
+            looks += 1;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(looks > 0);
+    gateway.comes_to_rest("after it came");
+    assert_eq!(gateway.sums(), Some((before + 900, 0)));
+}
+
+#[test]
 fn r12_a_redis_that_is_killed_and_comes_back() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut redis = runtime.block_on(Redis::start_with(&["--appendfsync", "always"]));

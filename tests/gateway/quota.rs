@@ -173,6 +173,35 @@ fn i14_parts_hold_their_bytes_until_the_upload_ends() {
 }
 
 #[test]
+fn i14_an_abort_during_a_completion_frees_nothing_of_the_object() {
+    let world = world(100);
+    let alice = world.alice();
+    let created = world.accepts(&alice.sign(Request::post("/datasets/m?uploads", "")));
+    let id = created.element("UploadId").unwrap();
+    let part = Request::put(&format!("/datasets/m?partNumber=1&uploadId={id}"), "p".repeat(60));
+    let etag = world.accepts(&alice.sign(part)).header("etag").unwrap().to_owned();
+    let body = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    );
+    let complete = alice.sign(Request::post(&format!("/datasets/m?uploadId={id}"), body));
+    // The upstream acts at once, and takes its time to say so.
+    world.origin.next(Act::serve().trickle(100, Duration::from_millis(500)));
+    std::thread::scope(|scope| {
+        let completing = scope.spawn(|| world.call(&complete));
+        eventually(Duration::from_secs(10), "the object is there", || {
+            world.origin.object("datasets/alice/m").is_some()
+        });
+        let abort = world.call(&alice.sign(Request::delete(&format!("/datasets/m?uploadId={id}"))));
+        assert_eq!((abort.status, abort.code().as_str()), (404, "NoSuchUpload"));
+        assert_eq!(put(&world, "b", 60).code(), "QuotaExceeded");
+        assert_eq!((sums(&world), world.account("alice").hour), ((0, 60), 1));
+        completing.join().unwrap().assert_status(200);
+    });
+    assert_eq!((sums(&world), world.account("alice").hour), ((60, 0), 1));
+    assert_eq!(world.account("alice").open_uploads, 0);
+}
+
+#[test]
 fn i14_only_so_many_uploads_are_open() {
     let world = World::with_limits("max_open_multipart_uploads = 1");
     let alice = world.alice();

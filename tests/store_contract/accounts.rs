@@ -136,7 +136,7 @@ pub(crate) async fn leases_are_found_once_they_have_expired(place: Place) {
     store.step(&bob, crate::kit::settle(1, Outcome::Done, NOW), NOW).await.unwrap();
     assert_eq!(store.expired(NOW + LEASE).await.unwrap(), [(alice.clone(), lease(2))]);
     // Whoever takes one for dead has it to itself for a while.
-    let expire = Step::Expire { lease: lease(2), look_at: NOW + 3 * LEASE };
+    let expire = Step::Expire { lease: lease(2), orphaned: false, look_at: NOW + 3 * LEASE };
     let Reply::Settled(settled) = store.step(&alice, expire, NOW + LEASE).await.unwrap() else {
         panic!("expired")
     };

@@ -255,7 +255,7 @@ impl World {
         self.step(Step::Renew { leases, expires_at: self.now + LEASE }).await;
         let expired: Vec<LeaseId> = self.expired(self.now).await;
         for lease in expired {
-            match self.step(Step::Expire { lease, look_at: self.now + LEASE }).await {
+            match self.step(Step::Expire { lease, orphaned: false, look_at: self.now + LEASE }).await {
                 Reply::Settled(settled) => self.look(lease, settled).await,
                 other => panic!("{other:?}"),
             }

@@ -17,6 +17,25 @@ fn settle(ledger: &mut Memory, id: u8, outcome: Outcome, now: Millis) -> Settled
     }
 }
 
+fn expire(ledger: &mut Memory, id: u8, now: Millis) -> Settled {
+    take_over(ledger, id, false, now)
+}
+
+/// As it is done at start, for a process that is gone.
+fn take_over(ledger: &mut Memory, id: u8, orphaned: bool, now: Millis) -> Settled {
+    match ledger.step(Step::Expire { lease: LeaseId([id; 16]), orphaned, look_at: now + LEASE }, now) {
+        Reply::Settled(settled) => settled,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn resolve(ledger: &mut Memory, id: u8, found: Found, now: Millis) -> bool {
+    match ledger.step(Step::Resolve { lease: LeaseId([id; 16]), found }, now) {
+        Reply::Resolved(resolved) => resolved,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn counted() -> Memory {
     let mut ledger = Memory::default();
     ledger.account.counted = true;
@@ -89,7 +108,7 @@ fn a_look_that_a_new_write_overtook_proves_nothing() {
     begin(&mut ledger, 1, put(0, 10), Limits::default(), 1);
     settle(&mut ledger, 1, Outcome::Unknown, 1);
     let Reply::Settled(due) =
-        ledger.step(Step::Expire { lease: LeaseId([1; 16]), look_at: 3 * LEASE }, 2 * LEASE)
+        ledger.step(Step::Expire { lease: LeaseId([1; 16]), orphaned: false, look_at: 3 * LEASE }, 2 * LEASE)
     else {
         panic!("expired")
     };
@@ -213,4 +232,122 @@ fn a_check_says_what_a_put_would_be_told_and_holds_nothing() {
             assert_eq!(begin(&mut ledger, 9, put(1, size), limits, now), expected, "{size} at {now}");
         }
     }
+}
+
+/// An upload of one part of 9 bytes that is being completed, and aborted.
+fn completed_and_aborted(limits: Limits) -> Memory {
+    let mut ledger = counted();
+    begin(&mut ledger, 1, Write::Create { target: target(0) }, limits, 1);
+    settle(&mut ledger, 1, Outcome::Created(named(9, 0)), 1);
+    begin(&mut ledger, 2, Write::Part { upload: named(9, 0), number: 1, size: 9 }, limits, 1);
+    settle(&mut ledger, 2, Outcome::Done, 1);
+    begin(&mut ledger, 3, Write::Complete { upload: named(9, 0), parts: vec![1] }, limits, 1);
+    begin(&mut ledger, 4, Write::Abort { upload: named(9, 0) }, limits, 1);
+    ledger
+}
+
+#[test]
+fn an_abort_gives_nothing_back_while_a_completion_may_have_made_the_object() {
+    let limits = Limits { storage: Some(10), uploads_per_hour: Some(5), ..Limits::default() };
+    // The completion is told of last.
+    for (outcome, expected, hour) in [(Outcome::Done, (9, 0), 1), (Outcome::Failed, (0, 0), 0)] {
+        let mut ledger = completed_and_aborted(limits);
+        settle(&mut ledger, 4, Outcome::Done, 2);
+        assert_eq!((sums(&ledger), ledger.account.hour), ((0, 9), 1));
+        let refused = Refusal::Storage { used: 9, adds: 9, max: 10 };
+        assert_eq!(begin(&mut ledger, 5, put(1, 9), limits, 2), Begun::Refused(refused));
+        settle(&mut ledger, 3, outcome, 3);
+        assert_eq!((sums(&ledger), ledger.account.hour), (expected, hour));
+        assert_eq!(ledger.account.open_uploads, 0);
+        assert!(ledger.uploads.is_empty() && ledger.parts.is_empty() && ledger.leases.is_empty());
+    }
+    // It is never told of: a look finds the upload gone, then the object there.
+    let mut ledger = completed_and_aborted(limits);
+    settle(&mut ledger, 3, Outcome::Unknown, 2);
+    settle(&mut ledger, 4, Outcome::Done, 3);
+    assert_eq!((sums(&ledger), ledger.account.hour), ((0, 9), 1));
+    let due = expire(&mut ledger, 3, 2 * LEASE);
+    assert_eq!(due.upload, Some(named(9, 0).key));
+    resolve(&mut ledger, 3, Found { upload_is_gone: true, ..Found::default() }, 2 * LEASE);
+    assert_eq!((sums(&ledger), ledger.account.hour), ((0, 9), 1));
+    let due = expire(&mut ledger, 3, 3 * LEASE);
+    let objects = vec![(target(0).id, due.objects[0].1, Some(9))];
+    resolve(&mut ledger, 3, Found { objects, upload_is_gone: false }, 3 * LEASE);
+    assert_eq!((sums(&ledger), ledger.account.hour), ((9, 0), 1));
+}
+
+#[test]
+fn an_abort_that_a_look_finds_done_waits_for_a_completion_too() {
+    let mut ledger = completed_and_aborted(Limits::default());
+    settle(&mut ledger, 4, Outcome::Unknown, 2);
+    expire(&mut ledger, 4, 2 * LEASE);
+    resolve(&mut ledger, 4, Found { upload_is_gone: true, ..Found::default() }, 2 * LEASE);
+    assert_eq!((sums(&ledger), ledger.account.hour), ((0, 9), 1));
+    settle(&mut ledger, 3, Outcome::Done, 2 * LEASE);
+    assert_eq!((sums(&ledger), ledger.account.hour), ((9, 0), 1));
+}
+
+/// What a look finds that was asked for with this.
+fn found(due: &Settled, there: Option<u64>) -> Found {
+    let objects = due.objects.iter().map(|(target, stamp)| (target.id, *stamp, there));
+    Found { objects: objects.collect(), upload_is_gone: false }
+}
+
+#[test]
+fn after_a_crash_a_write_that_is_not_seen_may_still_come() {
+    let mut ledger = counted();
+    begin(&mut ledger, 1, put(0, 9), Limits::default(), 1);
+    let due = take_over(&mut ledger, 1, true, 2);
+    assert!(!resolve(&mut ledger, 1, found(&due, None), 2));
+    assert_eq!((sums(&ledger), ledger.account.hour), ((0, 9), 1));
+    // It comes: seen, and settled before its time is over.
+    let due = take_over(&mut ledger, 1, true, 3);
+    assert!(resolve(&mut ledger, 1, found(&due, Some(9)), 3));
+    assert_eq!((sums(&ledger), ledger.account.hour), ((9, 0), 1));
+    // It does not come.
+    begin(&mut ledger, 2, put(0, 12), Limits::default(), 4);
+    let due = take_over(&mut ledger, 2, true, 5);
+    assert!(!resolve(&mut ledger, 2, found(&due, Some(9)), 5));
+    assert_eq!(sums(&ledger), (9, 3));
+    let due = expire(&mut ledger, 2, 2 * LEASE);
+    assert!(resolve(&mut ledger, 2, found(&due, Some(9)), 2 * LEASE));
+    assert_eq!((sums(&ledger), ledger.account.hour), ((9, 0), 1));
+    // A deletion too.
+    begin(&mut ledger, 3, Write::Delete { targets: vec![target(0)] }, Limits::default(), 2 * LEASE);
+    let due = take_over(&mut ledger, 3, true, 2 * LEASE);
+    assert!(!resolve(&mut ledger, 3, found(&due, Some(9)), 2 * LEASE));
+    let due = take_over(&mut ledger, 3, true, 2 * LEASE);
+    assert!(resolve(&mut ledger, 3, found(&due, None), 2 * LEASE));
+    assert_eq!(sums(&ledger), (0, 0));
+    assert!(ledger.leases.is_empty() && ledger.holds.is_empty());
+}
+
+#[test]
+fn after_a_crash_a_completion_that_is_not_seen_may_still_come() {
+    let crashed = || {
+        let mut ledger = counted();
+        begin(&mut ledger, 1, Write::Create { target: target(0) }, Limits::default(), 1);
+        settle(&mut ledger, 1, Outcome::Created(named(9, 0)), 1);
+        begin(&mut ledger, 2, Write::Part { upload: named(9, 0), number: 1, size: 9 }, Limits::default(), 1);
+        settle(&mut ledger, 2, Outcome::Done, 1);
+        let complete = Write::Complete { upload: named(9, 0), parts: vec![1] };
+        begin(&mut ledger, 3, complete, Limits::default(), 1);
+        assert!(take_over(&mut ledger, 3, true, 2).upload.is_some());
+        assert!(!resolve(&mut ledger, 3, Found::default(), 2));
+        assert_eq!((sums(&ledger), ledger.uploads[&named(9, 0).key].ending), ((0, 9), 1));
+        ledger
+    };
+    let gone = || Found { upload_is_gone: true, ..Found::default() };
+    let mut ledger = crashed();
+    assert!(resolve(&mut ledger, 3, gone(), 3));
+    let due = expire(&mut ledger, 3, 3);
+    assert!(resolve(&mut ledger, 3, found(&due, Some(9)), 3));
+    assert_eq!((sums(&ledger), ledger.account.open_uploads), ((9, 0), 0));
+    let mut ledger = crashed();
+    expire(&mut ledger, 3, 2 * LEASE);
+    assert!(resolve(&mut ledger, 3, Found::default(), 2 * LEASE));
+    let due = expire(&mut ledger, 3, 2 * LEASE);
+    assert!(resolve(&mut ledger, 3, found(&due, None), 2 * LEASE));
+    assert_eq!((sums(&ledger), ledger.account.open_uploads), ((0, 9), 1));
+    assert!(ledger.leases.is_empty() && ledger.holds.is_empty());
 }
