@@ -7,6 +7,7 @@
 
 mod bandwidth;
 mod concurrency;
+mod forms;
 mod limits;
 mod mints;
 mod peers;
@@ -24,11 +25,13 @@ use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::types::UserId;
 pub use concurrency::Permit;
+pub use forms::FormPlace;
 pub use limits::{BadLimits, LimitChanges, UserLimits, from_json, to_json};
 
 pub struct Admit {
     concurrency: concurrency::Concurrency,
     peers: peers::Peers,
+    forms: forms::Forms,
     requests: rate::RequestRate,
     bandwidth: bandwidth::Bandwidth,
     mints: mints::Mints,
@@ -40,6 +43,7 @@ impl Admit {
         Self {
             concurrency: concurrency::Concurrency::new(max_in_flight, replicas.clone(), metrics.clone()),
             peers: peers::Peers::new(metrics.clone()),
+            forms: forms::Forms::new(metrics.clone()),
             requests: rate::RequestRate::new(replicas.clone(), metrics.clone()),
             bandwidth: bandwidth::Bandwidth::new(replicas.clone()),
             mints: mints::Mints::new(replicas.clone()),
@@ -50,6 +54,11 @@ impl Admit {
     /// whatever of the request outlives it.
     pub fn enter(&self) -> Result<Permit> {
         self.concurrency.enter()
+    }
+
+    /// A place among the forms that are waited for, which is not one among the requests.
+    pub fn enter_form(&self, ip: IpAddr) -> Result<FormPlace> {
+        self.forms.enter(ip)
     }
 
     /// Whether the caller's claim may be verified: not, for a moment, if the address keeps failing.

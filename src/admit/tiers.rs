@@ -150,18 +150,21 @@ impl Tiers {
         self.cache.get(user, ask).await
     }
 
-    /// Makes a user whom nobody knows, in this tier if there is one of the name.
-    pub async fn provision(&self, user: &UserId, tier: Option<&str>, now: Millis) -> Result<Arc<Standing>> {
-        // Somebody may have made them since.
-        self.forget(user);
-        let standing = self.of(user).await?;
-        if standing.known {
-            return Ok(standing);
-        }
+    /// Makes a user whom nobody knows, in this tier if there is one of the name, and of this generation. Somebody may
+    /// have made them since, or removed them: then nothing is done, and the answer is what they are.
+    pub async fn provision(
+        &self,
+        user: &UserId,
+        tier: Option<&str>,
+        generation: Millis,
+        now: Millis,
+    ) -> Result<Arc<Standing>> {
         let tier = tier.filter(|name| self.rules.tiers.contains_key(*name)).map(str::to_owned);
-        self.store.change_user(user, &UserChange { tier, ..UserChange::default() }, now).await?;
+        let first = UserChange { tier, ..UserChange::default() };
+        let known = self.store.create_user(user, &first, generation, now).await;
+        // Also if it is not known what became of it.
         self.forget(user);
-        self.of(user).await
+        Ok(Arc::new(self.rules.standing_of(user, &known?)))
     }
 
     /// Something about the user was changed: whoever asks from now on gets a new answer.
@@ -214,19 +217,24 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::config::Limit;
+    use crate::config::{self, Limit};
+    use crate::metrics::Metrics;
     use crate::store::Unavailable;
 
     fn id(text: &str) -> UserId {
         UserId::parse(text).expect("an id")
     }
 
-    fn rules() -> Rules {
+    fn config() -> Config {
         let text = "[upstream]\ndialect = \"s3\"\nendpoint = \"http://127.0.0.1:1\"\nregion = \"us-east-1\"\n\
                     bucket = \"real\"\naccess_key_id = \"AKREAL\"\nsecret_access_key = \"a-secret-of-the-gateway\"\n\
                     [tiers.gold]\nmax_storage = \"2TiB\"\n\
                     [[users]]\nid = \"deputy\"\ntier = \"premium\"\nrole = \"service\"\n";
-        Rules::new(&Config::from_toml(text, Path::new(".")).expect("a configuration").config)
+        Config::from_toml(text, Path::new(".")).expect("a configuration").config
+    }
+
+    fn rules() -> Rules {
+        Rules::new(&config())
     }
 
     fn record(tier: &str) -> UserRecord {
@@ -277,6 +285,27 @@ mod tests {
         let back = rules.standing_of(&id("own"), &known);
         assert_eq!((back.enabled, back.generation, &*back.tier), (true, 7, "gold"));
         assert!(rules.standing_of(&id("own"), &Known::Nobody).enabled);
+    }
+
+    #[tokio::test]
+    async fn who_was_disabled_or_removed_meanwhile_is_not_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = config::State::Redb(folder.path().join("state.redb"));
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let store = Arc::new(Store::open(&state, metrics).await.expect("a store"));
+        let (tiers, user) = (Tiers::new(&config(), store.clone()), id("alice"));
+        assert!(!tiers.of(&user).await.expect("an answer").known);
+        // As at another gateway.
+        let disabled =
+            UserChange { tier: Some("gold".into()), enabled: Some(false), ..UserChange::default() };
+        store.change_user(&user, &disabled, 1_000).await.expect("a store");
+        let there = tiers.provision(&user, Some("premium"), 0, 2_000).await.expect("an answer");
+        assert_eq!((there.known, there.enabled, &*there.tier), (true, false, "gold"));
+        store.remove_user(&user, 3_000).await.expect("a store");
+        let gone = tiers.provision(&user, None, 0, 4_000).await.expect("an answer");
+        assert_eq!((gone.known, gone.enabled, gone.generation), (false, false, 3_001));
+        let next = tiers.provision(&user, Some("premium"), 3_001, 5_000).await.expect("an answer");
+        assert_eq!((next.known, next.enabled, next.generation, &*next.tier), (true, true, 3_001, "premium"));
     }
 
     #[tokio::test]

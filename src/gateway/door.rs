@@ -76,13 +76,14 @@ impl Gateway {
             Life::Present => (true, standing),
             Life::Of(generation) => (standing.known && standing.generation == generation, standing),
             Life::Vouched(identity) => {
-                let theirs = identity.is_of(standing.generation);
-                if theirs && !standing.known && identity.auto_provision {
+                let generation = standing.generation;
+                let standing = if !standing.known && identity.auto_provision && identity.is_of(generation) {
                     let tier = identity.tier.as_deref();
-                    (true, self.tiers.provision(&identity.user, tier, millis(now)).await?)
+                    self.tiers.provision(&identity.user, tier, generation, millis(now)).await?
                 } else {
-                    (theirs && standing.known, standing)
-                }
+                    standing
+                };
+                (standing.known && identity.is_of(standing.generation), standing)
             }
         };
         if !theirs || !standing.enabled {

@@ -1,8 +1,9 @@
 //! Temporary keys are handed out at the front door: `POST /`, where Host names no bucket, with an `Action`, as SDKs do it
 //! by themselves with `AWS_ENDPOINT_URL_STS`. Nobody is let in by this. A call's own token says who asks, and is
-//! treated like a signature: failures are charged to the address, and each user gets so many keys a minute.
+//! treated like a signature: failures are charged to the address, and each user gets so many keys a minute. Before it is
+//! read anybody may be at the other end: a form has places of its own and a time to be there.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
 use http::{HeaderValue, Method, header};
@@ -22,6 +23,8 @@ use crate::s3::query::Query;
 use crate::sigv4::Payload;
 
 const MOST_BYTES: usize = 64 * 1024;
+/// How long a form may take in all.
+const PATIENCE: Duration = Duration::from_secs(5);
 const FORM: &str = "application/x-www-form-urlencoded";
 
 impl Gateway {
@@ -71,10 +74,21 @@ impl Gateway {
         now: SystemTime,
         record: &mut Record,
     ) -> Result<String, Fault> {
-        let form = self.read_form(parts, body, record).await?;
-        let in_query = Query::parse(parts.uri.query().unwrap_or(""))?;
-        let in_form = Query::parse(&form)?;
-        let call = AssumeRole::parse(&in_query, &in_form, self.authenticator.sts())?;
+        // A form that is waited for takes no place among the requests.
+        record.permit = None;
+        self.admit.check_peer(peer.ip, None)?;
+        let place = self.admit.enter_form(peer.ip)?;
+        let malformed = |fault: Fault| {
+            self.admit.peer_failed(peer.ip, None);
+            fault
+        };
+        let form = self.read_form(parts, body, record).await.map_err(|error| malformed(error.into()))?;
+        drop(place);
+        record.permit = Some(self.admit.enter()?);
+        let in_query =
+            Query::parse(parts.uri.query().unwrap_or("")).map_err(|error| malformed(error.into()))?;
+        let in_form = Query::parse(&form).map_err(|error| malformed(error.into()))?;
+        let call = AssumeRole::parse(&in_query, &in_form, self.authenticator.sts()).map_err(malformed)?;
         self.admit.check_peer(peer.ip, Some(call.token))?;
         let identity = self.authenticator.web_identity(call.token, now).await.inspect_err(|refusal| {
             tracing::debug!(request_id = %record.id, %refusal, "a web identity is refused");
@@ -103,7 +117,8 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<String, Error> {
         let plan = UploadPlan::for_small(&parts.headers, Payload::Unsigned)?;
-        let form = small::read_small(body.take(), plan, MOST_BYTES, self.body_idle_timeout).await?;
+        let form = small::read_small(body.take(), plan, MOST_BYTES, self.body_idle_timeout);
+        let form = tokio::time::timeout(PATIENCE, form).await.map_err(|_| Code::RequestTimeout)??;
         body.was_read_whole();
         record.document_bytes = u64::try_from(form.len()).expect("a length fits");
         String::from_utf8(form.into()).map_err(|_| Code::InvalidArgument.into())

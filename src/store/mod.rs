@@ -160,6 +160,17 @@ impl Store {
         either!(self, store => store.change_user(user, change, now).await)
     }
 
+    /// Makes a record, if there is none and whoever comes next would be of this generation. What is there then.
+    pub async fn create_user(
+        &self,
+        user: &UserId,
+        first: &UserChange,
+        generation: Millis,
+        now: Millis,
+    ) -> Result<Known> {
+        either!(self, store => store.create_user(user, first, generation, now).await)
+    }
+
     /// Removes the record with all keys and jobs; the account stays, for it is the bucket's. Whether there was one.
     /// It stays known that there was: a later user of the id is of a later generation.
     pub async fn remove_user(&self, user: &UserId, now: Millis) -> Result<bool> {

@@ -380,3 +380,35 @@ fn only_a_form_or_an_action_asks_for_keys() {
     world.refuses(&large, VALIDATION);
     assert_eq!(here.provider.asked(), 0);
 }
+
+#[test]
+fn forms_that_do_not_come_take_nobodys_place() {
+    let key = TokenKey::es256("a");
+    let provider = Provider::of(&[&key]);
+    let entry = provider.entry();
+    let settings = Settings { server: "max_in_flight = 4", auth: &entry, ..Settings::default() };
+    let world = World::with(&settings);
+    let head = "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+                Content-Length: 1000\r\n\r\nA";
+    let mut slow: Vec<Client> = (0..8).map(|_| world.client()).collect();
+    for client in &mut slow {
+        client.write(head);
+    }
+    // One address has eight at a time.
+    let token = key.token(&claims("alice"));
+    eventually(Duration::from_secs(4), "the ninth is sent away", || {
+        let answer = world.call(&form(&parameters(&token, &[])));
+        answer.status == 429 && answer.header("retry-after").is_some()
+    });
+    world.accepts(&world.alice().sign(get()));
+    for client in &mut slow {
+        let answer = client.response("POST").expect("an answer when the time is over");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (400, "ValidationError"),
+            "{}",
+            answer.everything()
+        );
+    }
+    world.accepts(&form(&parameters(&token, &[])));
+}

@@ -48,6 +48,7 @@ macro_rules! contract {
                 users::a_change_makes_a_record_and_changes_add_up,
                 users::users_come_in_pages_and_in_order,
                 users::who_was_removed_stays_known,
+                users::who_is_there_already_is_not_made,
                 keys::keys_are_made_changed_and_removed_by_their_user,
                 keys::a_key_knows_when_it_was_used_last,
                 keys::a_user_has_so_many_keys_and_no_more,

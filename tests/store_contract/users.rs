@@ -73,6 +73,40 @@ pub(crate) async fn who_was_removed_stays_known(place: Place) {
     assert_eq!(store.known(&alice).await.unwrap(), Known::User(again));
 }
 
+pub(crate) async fn who_is_there_already_is_not_made(place: Place) {
+    let store = Arc::new(place.open().await);
+    let alice = user("alice");
+    let tier = |name: &str| UserChange { tier: Some(name.into()), ..UserChange::default() };
+    let Known::User(first) = store.create_user(&alice, &tier("first"), 0, NOW).await.unwrap() else {
+        panic!("a record")
+    };
+    assert_eq!((first.tier.as_deref(), first.generation, first.created_at), (Some("first"), 0, NOW));
+    let disabled = UserChange { enabled: Some(false), ..UserChange::default() };
+    let (disabled, _) = store.change_user(&alice, &disabled, NOW + 1).await.unwrap();
+    let there = store.create_user(&alice, &tier("second"), 0, NOW + 2).await.unwrap();
+    assert_eq!(there, Known::User(disabled.clone()));
+    assert_eq!(store.user(&alice).await.unwrap(), Some(disabled));
+
+    store.remove_user(&alice, NOW + 5).await.unwrap();
+    let removed = Known::Removed { next: NOW + 6 };
+    for other in [0, NOW + 5, NOW + 7] {
+        assert_eq!(store.create_user(&alice, &tier("third"), other, NOW + 8).await.unwrap(), removed);
+    }
+    assert_eq!(store.known(&alice).await.unwrap(), removed);
+    let makers = (0..20).map(|n| {
+        let (store, alice, first) = (Arc::clone(&store), alice.clone(), tier(&format!("tier-{n}")));
+        tokio::spawn(async move { store.create_user(&alice, &first, NOW + 6, NOW + 9).await.unwrap() })
+    });
+    let mut seen = Vec::new();
+    for maker in makers.collect::<Vec<_>>() {
+        seen.push(maker.await.unwrap());
+    }
+    let there = store.known(&alice).await.unwrap();
+    assert!(matches!(&there, Known::User(record) if record.generation == NOW + 6));
+    assert!(seen.iter().all(|one| *one == there), "one of them made it, and all see it");
+    assert_eq!(store.users(None).await.unwrap(), [alice]);
+}
+
 pub(crate) async fn users_come_in_pages_and_in_order(place: Place) {
     let store = Arc::new(place.open().await);
     let mut all: Vec<_> = (0..PAGE + 200).map(|n| user(&format!("u{n}"))).collect();

@@ -52,12 +52,12 @@ impl Identity {
         }
     }
 
-    /// Whether the token belongs to a user who began to be at `generation`. Times in tokens are in seconds: one of
-    /// the same second is not told from a later one. A token without a time is of the first life.
+    /// Whether the token belongs to a user who began to be at `generation`. Times in tokens are in seconds: one of the
+    /// second of a removal is taken for an earlier one, and a new one is to be had a second later. A token without a
+    /// time is of the first life.
     pub fn is_of(&self, generation: Millis) -> bool {
         let issued = self.issued.and_then(|issued| issued.duration_since(UNIX_EPOCH).ok());
-        let end_of_second = issued.and_then(|issued| issued.as_secs().checked_add(1)?.checked_mul(1000));
-        generation == 0 || end_of_second.is_some_and(|end| generation < end)
+        generation == 0 || issued.is_some_and(|issued| issued.as_millis() >= u128::from(generation))
     }
 }
 
@@ -126,5 +126,33 @@ impl Issuers {
         let named = token.issuer()?;
         let of_issuer = || self.0.iter().filter(|issuer| issuer.config.issuer == named);
         of_issuer().find(|issuer| token.is_for(&issuer.config.audience)).or_else(|| of_issuer().next())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_token_from_before_a_removal_is_not_of_the_next_life() {
+        let identity = |issued: Option<u64>| Identity {
+            user: UserId::parse("alice").expect("an id"),
+            jobs: Arc::default(),
+            tier: None,
+            issued: issued.map(|millis| UNIX_EPOCH + Duration::from_millis(millis)),
+            expires: UNIX_EPOCH,
+            issuer: String::new(),
+            audience: String::new(),
+            auto_provision: true,
+        };
+        // Removed at 7.3 s.
+        let next = 7_301;
+        for before in [Some(6_000), Some(7_000), Some(7_300), None] {
+            assert!(!identity(before).is_of(next), "{before:?}");
+            assert!(identity(before).is_of(0), "{before:?}");
+        }
+        assert!(identity(Some(7_301)).is_of(next) && identity(Some(8_000)).is_of(next));
     }
 }

@@ -103,6 +103,9 @@ impl Reader {
         let (mut state, now) = (self.state(), Instant::now());
         match read {
             Ok(set) => {
+                if set.is_empty() {
+                    tracing::warn!(issuer = self.issuer, "the issuer has no public key for signatures");
+                }
                 let found = set.knows(key_id.as_deref());
                 *state = State {
                     keys: Some(Known { set: Arc::new(set), since: now }),
@@ -203,6 +206,18 @@ mod tests {
         advance(Duration::from_secs(1)).await;
         assert_eq!(issuer.has("a").await, Some(false));
         assert_eq!(issuer.has("b").await, Some(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_issuer_that_takes_all_its_keys_back_is_believed() {
+        let issuer = Issuer::of(&["a"]);
+        assert_eq!(issuer.has("a").await, Some(true));
+        write(&issuer.path, &[]);
+        advance(FRESH).await;
+        assert_eq!(issuer.has("a").await, Some(false));
+        issuer.breaks();
+        advance(FRESH).await;
+        assert_eq!(issuer.has("a").await, Some(false), "there is nothing else to go on with");
     }
 
     #[tokio::test(start_paused = true)]

@@ -46,7 +46,11 @@ impl Source {
     pub(super) fn check(&self) -> anyhow::Result<()> {
         match self {
             Self::Url(_) => Ok(()),
-            Self::JwksFile(path) => KeySet::from_jwks(&std::fs::read(path)?).map(drop),
+            Self::JwksFile(path) => {
+                let set = KeySet::from_jwks(&std::fs::read(path)?)?;
+                anyhow::ensure!(!set.is_empty(), "no public key for signatures in the set");
+                Ok(())
+            }
             Self::PublicKeyFile(path) => KeySet::from_pem(&std::fs::read(path)?).map(drop),
         }
     }

@@ -58,6 +58,22 @@ impl<'tx> People<'tx> {
         Ok((record, is_new))
     }
 
+    fn create_user(
+        &mut self,
+        user: &UserId,
+        first: &UserChange,
+        generation: Millis,
+        now: Millis,
+    ) -> Done<Known> {
+        let before = find_known(&self.users, &self.removed, user)?;
+        if matches!(before, Known::User(_)) || before.generation() != generation {
+            return Ok(before);
+        }
+        let record = first.apply(before, now);
+        self.users.insert(user.as_str(), rows::to_json(&record).map_err(unwritable)?.as_slice())?;
+        Ok(Known::User(record))
+    }
+
     fn remove_user(&mut self, user: &UserId, now: Millis) -> Done<bool> {
         let Known::User(record) = find_known(&self.users, &self.removed, user)? else { return Ok(false) };
         for id in owned(&self.keys_of, user)? {
@@ -163,6 +179,17 @@ impl Embedded {
     ) -> Result<(UserRecord, bool)> {
         let (user, change) = (user.clone(), change.clone());
         self.change(move |people| people.change_user(&user, &change, now)).await
+    }
+
+    pub async fn create_user(
+        &self,
+        user: &UserId,
+        first: &UserChange,
+        generation: Millis,
+        now: Millis,
+    ) -> Result<Known> {
+        let (user, first) = (user.clone(), first.clone());
+        self.change(move |people| people.create_user(&user, &first, generation, now)).await
     }
 
     pub async fn remove_user(&self, user: &UserId, now: Millis) -> Result<bool> {

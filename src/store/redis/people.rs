@@ -57,11 +57,31 @@ impl Redis {
                 self.list_user(user).await?;
             }
             let record = change.apply(read.known, now);
-            let after = rows::to_json(&record).map_err(unreadable)?;
-            let arguments = vec![user.as_str().into(), read.record, read.next, after];
-            let keys = vec![keys::RECORDS.to_vec(), keys::REMOVED.to_vec()];
-            if self.done(&REPLACE_USER, keys, arguments).await? == 1 {
+            if self.replace_user(user, read.record, read.next, &record).await? {
                 return Ok((record, is_new));
+            }
+        }
+        Err(Unavailable)
+    }
+
+    pub async fn create_user(
+        &self,
+        user: &UserId,
+        first: &UserChange,
+        generation: Millis,
+        now: Millis,
+    ) -> Result<Known> {
+        let _timer = self.metrics.state(StateOperation::User);
+        let deadline = Instant::now() + CHANGE;
+        while Instant::now() < deadline {
+            let read = self.read_user(user).await?;
+            if matches!(read.known, Known::User(_)) || read.known.generation() != generation {
+                return Ok(read.known);
+            }
+            self.list_user(user).await?;
+            let record = first.apply(read.known, now);
+            if self.replace_user(user, read.record, read.next, &record).await? {
+                return Ok(Known::User(record));
             }
         }
         Err(Unavailable)
@@ -260,6 +280,20 @@ impl Redis {
             (true, None) => Known::Nobody,
         };
         Ok(Read { known, record, next: next_bytes })
+    }
+
+    /// Whether record and generation were still as they were read.
+    async fn replace_user(
+        &self,
+        user: &UserId,
+        before: Vec<u8>,
+        next: Vec<u8>,
+        record: &UserRecord,
+    ) -> Result<bool> {
+        let after = rows::to_json(record).map_err(unreadable)?;
+        let arguments = vec![user.as_str().into(), before, next, after];
+        let keys = vec![keys::RECORDS.to_vec(), keys::REMOVED.to_vec()];
+        Ok(self.done(&REPLACE_USER, keys, arguments).await? == 1)
     }
 
     async fn list_user(&self, user: &UserId) -> Result<()> {
