@@ -143,6 +143,8 @@ pub struct Error {
     /// Elements after `Message`, as AWS adds them to some codes (`Region`, `HeadersNotSigned`, …).
     details: Vec<(&'static str, String)>,
     retry_after: Option<Duration>,
+    /// Of a call that was tried before, and that try's answer was lost.
+    may_have_acted: bool,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -151,7 +153,15 @@ impl Error {
     pub const QUOTA: &'static str = "Quota";
 
     pub fn new(code: Code) -> Self {
-        Self { code, status: None, message: None, details: Vec::new(), retry_after: None, cause: None }
+        Self {
+            code,
+            status: None,
+            message: None,
+            details: Vec::new(),
+            retry_after: None,
+            may_have_acted: false,
+            cause: None,
+        }
     }
 
     /// Replaces the table's status.
@@ -186,6 +196,17 @@ impl Error {
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
+    }
+
+    /// Says that an earlier try of the same call may have done what this one was refused.
+    #[must_use]
+    pub fn after_a_lost_answer(mut self) -> Self {
+        self.may_have_acted = true;
+        self
+    }
+
+    pub fn is_after_a_lost_answer(&self) -> bool {
+        self.may_have_acted
     }
 
     /// Whether it was given another status than its code has.

@@ -90,10 +90,12 @@ impl Gateway {
     }
 }
 
-/// What the upstream's answer says of a write. A refusal did nothing; a fault may have done it all the same.
+/// What the upstream's answer says of a write. A refusal did nothing; a fault may have done it all the same, and so
+/// may the try before a refused one.
 pub(super) fn outcome<T>(answered: &Result<T>) -> Outcome {
     match answered {
         Ok(_) => Outcome::Done,
+        Err(error) if error.is_after_a_lost_answer() => Outcome::Unknown,
         Err(error) => match (error.code, error.code.blame()) {
             (Code::SlowDown | Code::NotImplemented | Code::ServiceUnavailable, _) | (_, Blame::Client) => {
                 Outcome::Failed

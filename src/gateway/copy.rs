@@ -94,8 +94,10 @@ impl Gateway {
             let answered = async {
                 let response = upstream.send_document(call, bytes::Bytes::new(), now).await?;
                 let kept = headers::of_write(response.headers());
+                let lost = upstream::is_after_a_lost_answer(&response);
                 let document = upstream::read_document(response).await?;
-                Ok((kept, upstream::embedded(xml::parse_copy_result(&document)?)?))
+                let result = upstream::embedded(xml::parse_copy_result(&document)?);
+                Ok((kept, result.map_err(|error| if lost { error.after_a_lost_answer() } else { error })?))
             }
             .await;
             held.settle(outcome(&answered)).await?;

@@ -194,9 +194,15 @@ impl Upstream {
         self.budget.deposit();
         let mut retries = 0;
         let mut may_ask = true;
+        let mut lost = false;
         loop {
             let failure = match self.attempt(call, body.again(), upload, may_ask, now).await {
-                Ok(response) => return Ok(response),
+                Ok(mut response) => {
+                    if lost {
+                        response.extensions_mut().insert(AfterALostAnswer);
+                    }
+                    return Ok(response);
+                }
                 Err(Failure::ExpectRefused(_)) if may_ask => {
                     may_ask = false;
                     continue;
@@ -206,8 +212,10 @@ impl Upstream {
             let again =
                 retries < MAX_RETRIES && may_retry(&failure, call, &body, upload) && self.budget.withdraw();
             if !again {
-                return Err(failure.into_error());
+                let error = failure.into_error();
+                return Err(if lost { error.after_a_lost_answer() } else { error });
             }
+            lost |= failure.may_have_acted(&body);
             tokio::time::sleep(retry::pause(retries)).await;
             retries += 1;
         }
@@ -317,6 +325,15 @@ impl Upstream {
     }
 }
 
+/// Marks a success that came after a try whose answer was lost.
+#[derive(Clone, Copy)]
+struct AfterALostAnswer;
+
+/// Whether an earlier try of the call may have been carried out: what this answer refuses in its document may be done.
+pub fn is_after_a_lost_answer(response: &Response<Incoming>) -> bool {
+    response.extensions().get::<AfterALostAnswer>().is_some()
+}
+
 /// Reads an XML answer whole.
 pub async fn read_document(response: Response<Incoming>) -> Result<String> {
     let document = read_whole(response.into_body(), MAX_DOCUMENT, DOCUMENT_PATIENCE).await?;
@@ -338,6 +355,17 @@ async fn read_whole(body: Incoming, cap: usize, patience: Duration) -> Result<Ve
 }
 
 impl Failure {
+    /// Whether the upstream may have done all the same what it was asked. Of an upload that may go again it has got
+    /// nothing.
+    fn may_have_acted(&self, body: &UpstreamBody) -> bool {
+        match self {
+            Self::TimedOut => true,
+            Self::Transport(error) => !error.is_connect() && !matches!(body, UpstreamBody::Upload(_)),
+            Self::Refused(_, status) => matches!(status.as_u16(), 500 | 502 | 504),
+            Self::ExpectRefused(_) | Self::Client(_) => false,
+        }
+    }
+
     fn into_error(self) -> Error {
         match self {
             Self::Refused(error, _) | Self::ExpectRefused(error) | Self::Client(error) => error,

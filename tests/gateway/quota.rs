@@ -121,6 +121,38 @@ fn i07_an_answer_that_is_lost_keeps_its_bytes_until_somebody_looks() {
 }
 
 #[test]
+fn i07_a_refusal_after_a_lost_answer_says_nothing_of_the_first_try() {
+    let world = World::with(&Settings {
+        limits: Some("max_storage = 1000"),
+        quota: "reservation_lease = \"1s\"",
+        ..Settings::default()
+    });
+    put(&world, "a", 40);
+    let alice = world.alice();
+    let copy = Request::new("PUT", "/datasets/b").header("x-amz-copy-source", "datasets/a");
+    let busy = || Act::error(503, "SlowDown");
+    let mut inside = Reply::error(503, "SlowDown");
+    inside.status = 200;
+    for (request, refusals, used) in [
+        (copy.clone(), vec![busy()], 80),
+        (Request::delete("/datasets/b"), vec![busy(), busy()], 40),
+        (copy.clone(), vec![Act::reply(inside)], 80),
+        (Request::delete("/datasets/b"), vec![Act::error(412, "PreconditionFailed")], 40),
+        (copy, vec![Act::error(403, "AccessDenied")], 80),
+        (Request::put("/datasets/a", ""), vec![busy()], 40),
+    ] {
+        let method = if request.method == "PUT" { "PUT" } else { "DELETE" };
+        world.origin.next_of(method, Act::unsaid());
+        for refusal in refusals {
+            world.origin.next_of(method, refusal);
+        }
+        let response = world.call(&alice.sign(request));
+        assert!(response.status >= 400, "{}", response.everything());
+        eventually(Duration::from_secs(10), "somebody looked", || sums(&world) == (used, 0));
+    }
+}
+
+#[test]
 fn i12_copies_count_what_they_make() {
     let world = world(100);
     let alice = world.alice();

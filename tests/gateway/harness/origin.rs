@@ -139,6 +139,11 @@ impl Origin {
         self.rule(|_| true, act, Some(times));
     }
 
+    /// Does `act` with the next request of a method.
+    pub fn next_of(&self, method: &'static str, act: Act) {
+        self.rule(move |seen| seen.method() == method, act, Some(1));
+    }
+
     /// Does `act` with every request from now on.
     pub fn always(&self, act: Act) {
         self.rule(|_| true, act, None);
@@ -343,7 +348,7 @@ impl Origin {
                 return false;
             }
             Answer::Reply(reply) => reply.clone(),
-            Answer::Serve => {
+            Answer::Serve | Answer::Unsaid => {
                 let mut inner = self.shared.lock();
                 let request = inner.seen[id].request.clone();
                 match self.shared.verifier.fault_in(&request) {
@@ -352,6 +357,9 @@ impl Origin {
                 }
             }
         };
+        if matches!(act.answer, Answer::Unsaid) {
+            return false;
+        }
         let headless = reply.headless || self.shared.lock().seen[id].method() == "HEAD";
         let sent = send(wire, &reply, headless, act);
         if sent.is_err() {

@@ -101,6 +101,8 @@ pub(super) enum Answer {
     Serve,
     Reply(Reply),
     Raw(Vec<u8>),
+    /// Does what was asked, and says nothing.
+    Unsaid,
     Nothing(Cut),
 }
 
@@ -151,6 +153,11 @@ impl Act {
 
     pub fn hang_up(cut: Cut) -> Self {
         Self { answer: Answer::Nothing(cut), ..Self::serve() }
+    }
+
+    /// Does what was asked and hangs up.
+    pub fn unsaid() -> Self {
+        Self { answer: Answer::Unsaid, ..Self::serve() }
     }
 
     /// Answers after so many bytes of the body, without asking for them first (no `100 Continue`).
