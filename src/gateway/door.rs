@@ -61,7 +61,12 @@ impl Gateway {
             Life::Present | Life::Of(_) => Code::InvalidAccessKeyId,
             Life::Vouched(_) => Code::InvalidToken,
         };
-        let standing = match self.tiers.of(&caller.user).await {
+        let asked = match access {
+            // What was true lately is not enough: who was disabled meanwhile would go on.
+            Access::Write => self.tiers.surely_of(&caller.user).await,
+            Access::Read | Access::List | Access::Bucket => self.tiers.of(&caller.user).await,
+        };
+        let standing = match asked {
             Ok(standing) => standing,
             Err(unavailable) => {
                 let standing = self.tiers.rules().standing(&caller.user, None);
