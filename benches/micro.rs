@@ -292,7 +292,7 @@ fn concurrency_permit(bencher: Bencher) {
 #[divan::bench]
 fn admit_known_user(bencher: Bencher) {
     let (admit, user, limits) = admit();
-    let mut permit = admit.enter().unwrap();
+    let permit = admit.enter().unwrap();
     bencher.bench_local(|| admit.admit(&permit, black_box(&user), &limits).unwrap());
 }
 
