@@ -1,7 +1,7 @@
 //! Who a user is to the limits: tier, own limits, role, whether enabled. In: a user's id. Out: their `Standing`,
 //! from the configuration's entry of that id and the store's record over it. Looked up once per user however
 //! many ask, and kept for at most four seconds; what is changed here is seen here at once. While the store is
-//! away, what it said last goes on being true.
+//! away, what it said last goes on being true for a while (`GRACE`), though not for a write.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use super::UserLimits;
 use crate::account::{self, Millis};
 use crate::config::{Config, Tier};
-use crate::store::{Known, Result, Store, UserChange, UserRecord};
+use crate::store::{GRACE, Known, Result, Store, Unavailable, UserChange, UserRecord};
 use crate::types::{AccessKeyId, Role, UserId};
 
 /// How old an answer may be. A change made at another gateway is promised to be seen here within five seconds; one is
@@ -125,7 +125,15 @@ impl Rules {
     }
 }
 
-type Pending = Arc<OnceCell<Arc<Standing>>>;
+/// An answer.
+#[derive(Clone, PartialEq, Debug)]
+struct Seen {
+    standing: Arc<Standing>,
+    /// The store was away: it is what it said last.
+    stale: bool,
+}
+
+type Pending = Arc<OnceCell<Seen>>;
 
 pub struct Tiers {
     rules: Rules,
@@ -135,7 +143,7 @@ pub struct Tiers {
 
 impl Tiers {
     pub fn new(config: &Config, store: Arc<Store>) -> Self {
-        Self { rules: Rules::new(config), store, cache: Standings::new(FRESH) }
+        Self { rules: Rules::new(config), store, cache: Standings::new(FRESH, GRACE) }
     }
 
     pub fn rules(&self) -> &Rules {
@@ -143,6 +151,21 @@ impl Tiers {
     }
 
     pub async fn of(&self, user: &UserId) -> Result<Arc<Standing>> {
+        Ok(self.seen(user).await?.standing)
+    }
+
+    /// By the store's own word of the last seconds.
+    pub async fn surely_of(&self, user: &UserId) -> Result<Arc<Standing>> {
+        let mut seen = self.seen(user).await?;
+        if seen.stale {
+            // It may be back.
+            self.cache.fresh.invalidate(user);
+            seen = self.seen(user).await?;
+        }
+        if seen.stale { Err(Unavailable) } else { Ok(seen.standing) }
+    }
+
+    async fn seen(&self, user: &UserId) -> Result<Seen> {
         let ask = async || {
             let known = self.store.known(user).await?;
             Ok(self.rules.standing_of(user, &known))
@@ -180,27 +203,30 @@ struct Standings {
 }
 
 impl Standings {
-    fn new(fresh: Duration) -> Self {
+    fn new(fresh: Duration, grace: Duration) -> Self {
         Self {
             fresh: Cache::builder().max_capacity(MAX_USERS).time_to_live(fresh).build(),
-            last: Cache::builder().max_capacity(MAX_USERS).build(),
+            last: Cache::builder().max_capacity(MAX_USERS).time_to_live(grace).build(),
         }
     }
 
-    async fn get(&self, user: &UserId, ask: impl AsyncFnOnce() -> Result<Standing>) -> Result<Arc<Standing>> {
+    async fn get(&self, user: &UserId, ask: impl AsyncFnOnce() -> Result<Standing>) -> Result<Seen> {
         let pending = self.fresh.get_with_by_ref(user, Pending::default);
-        let standing = pending.get_or_try_init(async || match ask().await {
+        let seen = pending.get_or_try_init(async || match ask().await {
             Ok(standing) => {
                 let standing = Arc::new(standing);
                 // Not if the user was changed while this was being asked for.
                 if self.fresh.get(user).is_some_and(|current| Arc::ptr_eq(&current, &pending)) {
                     self.last.insert(user.clone(), standing.clone());
                 }
-                Ok(standing)
+                Ok(Seen { standing, stale: false })
             }
-            Err(unavailable) => self.last.get(user).ok_or(unavailable),
+            Err(unavailable) => {
+                let standing = self.last.get(user).ok_or(unavailable)?;
+                Ok(Seen { standing, stale: true })
+            }
         });
-        standing.await.cloned()
+        seen.await.cloned()
     }
 
     /// Also what is being asked for just now: its answer goes to those who wait for it, and to nobody else. And
@@ -219,7 +245,6 @@ mod tests {
     use super::*;
     use crate::config::{self, Limit};
     use crate::metrics::Metrics;
-    use crate::store::Unavailable;
 
     fn id(text: &str) -> UserId {
         UserId::parse(text).expect("an id")
@@ -310,7 +335,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_who_ask_at_once_ask_the_store_once() {
-        let (cache, rules, user) = (Standings::new(FRESH), rules(), id("alice"));
+        let (cache, rules, user) = (Standings::new(FRESH, GRACE), rules(), id("alice"));
         let asked = AtomicUsize::new(0);
         let ask = || {
             cache.get(&user, async || {
@@ -329,20 +354,32 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_known_stays_true_while_the_store_is_away() {
-        let (cache, rules, user) = (Standings::new(FRESH), rules(), id("alice"));
+        let (cache, rules, user) = (Standings::new(FRESH, GRACE), rules(), id("alice"));
         let away = async || cache.get(&user, async || Err(Unavailable)).await;
         assert_eq!(away().await, Err(Unavailable));
         let known = cache.get(&user, async || Ok(rules.standing(&user, Some(&record("gold"))))).await;
         // As time does.
         cache.fresh.invalidate(&user);
-        assert_eq!(away().await, known);
+        let stale = known.map(|seen| Seen { stale: true, ..seen });
+        assert_eq!(away().await, stale);
+        assert_eq!(away().await, stale);
         cache.forget(&user);
         assert_eq!(away().await, Err(Unavailable), "what was changed is not what it was");
     }
 
     #[tokio::test]
+    async fn what_was_known_is_not_true_for_ever() {
+        let (grace, user) = (Duration::from_millis(200), id("alice"));
+        let (cache, rules) = (Standings::new(Duration::from_millis(1), grace), rules());
+        let seen = cache.get(&user, async || Ok(rules.standing(&user, None))).await;
+        assert!(!seen.expect("an answer").stale);
+        tokio::time::sleep(grace * 2).await;
+        assert_eq!(cache.get(&user, async || Err(Unavailable)).await, Err(Unavailable));
+    }
+
+    #[tokio::test]
     async fn an_answer_that_a_change_overtook_is_not_kept() {
-        let (cache, rules, user) = (Standings::new(FRESH), rules(), id("alice"));
+        let (cache, rules, user) = (Standings::new(FRESH, GRACE), rules(), id("alice"));
         let overtaken = cache.get(&user, async || {
             cache.forget(&user);
             Ok(rules.standing(&user, None))

@@ -10,7 +10,7 @@ use super::{Access, Gateway, Peer};
 use crate::admit::quota::millis;
 use crate::admit::tiers::Standing;
 use crate::auth::{Admitted, Life, Proof};
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::sigv4::verify::{Claim, Head, VerifiedPayload, claimed};
 
 impl Gateway {
@@ -61,7 +61,12 @@ impl Gateway {
             Life::Present | Life::Of(_) => Code::InvalidAccessKeyId,
             Life::Vouched(_) => Code::InvalidToken,
         };
-        let standing = match self.tiers.of(&caller.user).await {
+        let asked = match access {
+            // What was true lately is not enough: who was disabled meanwhile would go on.
+            Access::Write => self.tiers.surely_of(&caller.user).await,
+            Access::Read | Access::List | Access::Bucket => self.tiers.of(&caller.user).await,
+        };
+        let standing = match asked {
             Ok(standing) => standing,
             Err(unavailable) => {
                 let standing = self.tiers.rules().standing(&caller.user, None);
@@ -88,7 +93,7 @@ impl Gateway {
         };
         if !theirs || !standing.enabled {
             self.instruments.metrics.auth_failure(refused);
-            return Err(refused.into());
+            return Err(Error::new(refused).because(objection(theirs, &standing)));
         }
         caller.role = standing.role;
         Ok(standing)
@@ -102,5 +107,14 @@ impl Gateway {
         }
         record.download_pacer = self.admit.download_pacer(&caller.user, &standing.limits);
         Ok(())
+    }
+}
+
+/// What the operator is told of a user who is refused.
+fn objection(theirs: bool, standing: &Standing) -> &'static str {
+    match (standing.known, theirs) {
+        (false, _) => "there is no such user",
+        (true, false) => "the credentials are of an earlier life of the user",
+        (true, true) => "the user is disabled",
     }
 }

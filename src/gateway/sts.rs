@@ -96,18 +96,37 @@ impl Gateway {
                 self.admit.peer_failed(peer.ip, Some(call.token));
                 self.instruments.metrics.auth_failure(Code::InvalidToken);
                 let fault = Fault::from(*refusal);
-                let (code, message, cause) = (fault.code, fault.message(), Some(refusal.to_string()));
-                self.explain(Why { stage: Stage::Authentication, code, message, cause }, parts, now, record);
+                self.explain_fault(&fault, Some(refusal.to_string()), parts, now, record);
             }
         })?;
         self.admit.peer_succeeded(peer.ip, call.token);
         record.caller = Some(identity.caller());
-        let standing = self.recognise(Life::Vouched(identity.clone()), Access::Write, now, record).await?;
+        let life = Life::Vouched(identity.clone());
+        let standing = self.recognise(life, Access::Write, now, record).await.map_err(|error| {
+            let cause = error.cause().map(ToString::to_string);
+            let fault = Fault::from(error);
+            if fault.status.is_client_error() {
+                self.explain_fault(&fault, cause, parts, now, record);
+            }
+            fault
+        })?;
         self.make_room(&standing, record)?;
         self.admit.mint(&identity.user)?;
         let expires = now + call.duration;
         let session = self.authenticator.mint(&identity, standing.generation, expires)?;
         Ok(call.document(&identity, &session, expires, record.id))
+    }
+
+    fn explain_fault(
+        &self,
+        fault: &Fault,
+        cause: Option<String>,
+        parts: &Parts,
+        now: SystemTime,
+        record: &Record,
+    ) {
+        let (code, message) = (fault.code, fault.message());
+        self.explain(Why { stage: Stage::Authentication, code, message, cause }, parts, now, record);
     }
 
     async fn read_form(

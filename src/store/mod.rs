@@ -38,6 +38,10 @@ impl From<Unavailable> for Error {
     }
 }
 
+/// How long what the store said last is true while it is away. Uploads need the store anyway; nobody can change there
+/// who may do what meanwhile, unless this gateway alone is cut off.
+pub const GRACE: Duration = Duration::from_mins(15);
+
 pub type Result<T, E = Unavailable> = std::result::Result<T, E>;
 
 /// Rows of one page of anything here.

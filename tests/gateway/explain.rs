@@ -376,3 +376,44 @@ fn deletes_and_refusals_are_lines_of_the_audit_log() {
     assert!(audit[4].contains(refused.header("x-amz-request-id").expect("an id")), "{}", audit[4]);
     assert!(audit[4].contains("code=\"AccessDenied\""), "{}", audit[4]);
 }
+
+#[test]
+fn a_user_who_is_refused_for_what_they_are_is_explained() {
+    let key = TokenKey::es256("a");
+    let provider = Provider::of(&[&key]);
+    let entry = provider.entry();
+    let world = World::with(&Settings { auth: &entry, ..Settings::default() });
+    let issued =
+        |offset: i64| key.token(&claims_but("carol", |claims| claims["iat"] = seconds(offset).into()));
+    let ask = |token: &str| {
+        world.call(&Request::get("/datasets/x").header("authorization", format!("Bearer {token}")))
+    };
+    let exchange = |token: &str| {
+        let parameters = format!(
+            "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleSessionName=session&WebIdentityToken={token}\
+             &RoleArn=arn:aws:iam::123456789012:role/bucketwarden"
+        );
+        world.call(&Request::post(&format!("/?{parameters}"), ""))
+    };
+    let cause = |refused: &Response| {
+        let document = explained(&world, refused);
+        assert_eq!((&document["stage"], &document["user"]), (&"authentication".into(), &"carol".into()));
+        assert!(!refused.text().contains(document["cause"].as_str().expect("a cause")));
+        document["cause"].as_str().unwrap_or_default().to_owned()
+    };
+    let old = issued(-10);
+    ask(&old).assert_status(404);
+    world.operate("PUT", "/api/v1/admin/users/carol", "{\"enabled\":false}");
+    for refused in [ask(&old), exchange(&old)] {
+        assert_eq!(cause(&refused), "the user is disabled", "{}", refused.everything());
+    }
+    world.as_admin(Request::delete("/api/v1/admin/users/carol")).assert_status(204);
+    for refused in [ask(&old), exchange(&old)] {
+        assert_eq!(cause(&refused), "there is no such user", "{}", refused.everything());
+    }
+    exchange(&issued(2)).assert_status(200);
+    for refused in [ask(&old), exchange(&old)] {
+        let earlier = "the credentials are of an earlier life of the user";
+        assert_eq!(cause(&refused), earlier, "{}", refused.everything());
+    }
+}

@@ -8,6 +8,7 @@ use bucketwarden::types::UserId;
 use serde_json::{Map, Value, json};
 
 use crate::harness::*;
+use crate::redis_server::Server as Redis;
 
 const INVALID: Answers<'_> = &[(400, "InvalidIdentityToken")];
 const VALIDATION: Answers<'_> = &[(400, "ValidationError")];
@@ -411,4 +412,28 @@ fn forms_that_do_not_come_take_nobodys_place() {
         );
     }
     world.accepts(&form(&parameters(&token, &[])));
+}
+
+#[test]
+fn a_gateway_that_is_cut_off_from_the_store_hands_out_nothing_and_writes_nothing() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut redis = runtime.block_on(Redis::start());
+    let url = format!("redis://{}", redis.address());
+    let key = TokenKey::es256("a");
+    let provider = Provider::of(&[&key]);
+    let entry = provider.entry();
+    let world = World::with(&Settings { state: Some(&url), auth: &entry, ..Settings::default() });
+    world.origin.seed("datasets/carol/x", "hers");
+    let token = key.token(&claims("carol"));
+    let keys = Temporary::of(&world.accepts(&form(&parameters(&token, &[]))));
+    world.accepts(&keys.sign(Request::get("/datasets/x")));
+    redis.kill();
+    // What the store said a moment ago is its word still.
+    std::thread::sleep(Duration::from_secs(5));
+    let away: Answers<'_> = &[(503, "ServiceUnavailable")];
+    for _ in 0..2 {
+        world.accepts(&keys.sign(Request::get("/datasets/x")));
+        world.refuses(&form(&parameters(&token, &[])), away);
+        world.refuses(&keys.sign(Request::put("/datasets/y", "body")), away);
+    }
 }

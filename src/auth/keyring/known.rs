@@ -1,6 +1,6 @@
 //! What the store said of access keys, for a while. Keys that there are and ids that there are not lie apart: a flood of
 //! made-up ids puts no user's key out. However many ask for an id at once, the store is asked once. While the store
-//! is away, a key that it knew lately stays good; what it did not know is not known.
+//! is away, a key that it knew lately stays good (`GRACE`); what it did not know is not known.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,14 +9,11 @@ use moka::sync::Cache;
 use tokio::sync::OnceCell;
 
 use crate::auth::credentials::Credential;
-use crate::store::{Result, Unavailable};
+use crate::store::{GRACE, Result, Unavailable};
 use crate::types::{AccessKeyId, UserId};
 
 /// How old an answer may be. A change is promised to be seen everywhere within five seconds; one is for asking.
 const FRESH: Duration = Duration::from_secs(4);
-/// How long a key is good while the store is away, since the store last said so. Uploads need the store anyway;
-/// nobody can revoke a key there meanwhile, unless this gateway alone is cut off.
-const GRACE: Duration = Duration::from_mins(15);
 /// Keys kept at most, about 500 bytes each.
 const MAX_KEYS: u64 = 50_000;
 /// Ids kept at most that are no key's.
