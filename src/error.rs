@@ -239,7 +239,7 @@ impl Error {
         self.retry_after.map(|wait| wait.as_secs().max(1))
     }
 
-    pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync)> {
+    pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         self.cause.as_deref()
     }
 }

@@ -107,6 +107,9 @@ impl View {
                 Outcome::Done | Outcome::Created(_) | Outcome::Each(_) | Outcome::Look => {
                     if overlaps {
                         part.contest(most);
+                    } else if *outcome == Outcome::Look {
+                        // No HEAD tells of a part: the object that is made of it is looked at.
+                        part.contest(size);
                     }
                     part.size = size;
                     part.stored = true;

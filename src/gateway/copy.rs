@@ -1,11 +1,12 @@
 //! `CopyObject` and `UploadPartCopy`. The source is named in a header and read under the same rules as a GET; both
 //! ends are mapped by the same scopes, so a copy can only ever go from one's own to one's own.
 
+use std::fmt;
 use std::future::Future;
 use std::ops::RangeInclusive;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::admission::outcome;
 use super::answer::Answer;
@@ -13,15 +14,19 @@ use super::keep_alive::Promise;
 use super::settle::Record;
 use super::{Ask, Gateway, multipart};
 use crate::access::About;
-use crate::account::Write;
+use crate::account::{Outcome, Write};
 use crate::error::{Code, Error, Result};
 use crate::keymap::UpstreamTarget;
 use crate::s3::operation::{Access, Operation, client_key};
 use crate::s3::{query, uri, xml};
 use crate::types::{BucketName, ClientKey};
-use crate::upstream::{self, headers};
+use crate::upstream::{self, Call, headers};
 
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
+const COPY_SOURCE_IF_MATCH: HeaderName = HeaderName::from_static("x-amz-copy-source-if-match");
+
+/// How often a copy is begun whose source is overwritten meanwhile.
+const MOST_TRIES: usize = 3;
 
 /// What `x-amz-copy-source` names: `[/]bucket/key[?versionId=id]`, percent-encoded.
 #[derive(PartialEq, Eq, Debug)]
@@ -57,6 +62,51 @@ impl Source {
     }
 }
 
+/// A copy's source as a HEAD has found it.
+struct Found {
+    size: u64,
+    etag: Option<HeaderValue>,
+}
+
+impl Found {
+    /// The tag, if a condition can name it (RFC 9110 §13.1.1).
+    fn strong_etag(&self) -> Option<&HeaderValue> {
+        self.etag.as_ref().filter(|etag| !etag.as_bytes().starts_with(b"W/"))
+    }
+
+    fn size_of(&self, range: &RangeInclusive<u64>) -> Result<u64> {
+        if *range.end() >= self.size {
+            return Err(Error::new(Code::InvalidArgument)
+                .say(format!("Range specified is not valid for source object of size: {}", self.size))
+                .detail("ArgumentName", "x-amz-copy-source-range"));
+        }
+        Ok(range.end() - range.start() + 1)
+    }
+}
+
+/// Why a copy was not made that the client asked nothing special of.
+#[derive(Debug)]
+struct Overwritten;
+
+impl fmt::Display for Overwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the copy's source was overwritten meanwhile")
+    }
+}
+
+impl std::error::Error for Overwritten {}
+
+fn overwritten() -> Error {
+    Error::new(Code::SlowDown).retry_after(Duration::from_secs(1)).because(Overwritten)
+}
+
+/// Whether a copy was refused for a condition, which may be the gateway's own, and was certainly not made.
+fn may_be_overwritten(error: &Error) -> bool {
+    let refused = error.code == Code::PreconditionFailed
+        || error.cause().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Overwritten>);
+    refused && !error.is_after_a_lost_answer()
+}
+
 impl Gateway {
     pub(super) async fn copy(&self, ask: Ask<'_>, record: &mut Record) -> Result<Answer> {
         let mut headers = ask.headers.get_all(&COPY_SOURCE).iter();
@@ -74,21 +124,56 @@ impl Gateway {
             .object_call(Method::PUT, &ask)?
             .header(COPY_SOURCE, self.upstream.copy_source(&source_target, source.version_id.as_deref()))
             .slow();
+        let mut range = None;
         if is_part {
             call = multipart::name_part(call, &ask, &self.tokens)?;
+            range = copied_range(ask.headers)?;
         }
-        let size = self.source_size(&ask, &source, &source_target).await?;
+        let mut found = self.find_source(&ask, &source, &source_target).await?;
+        for _ in 0..MOST_TRIES {
+            let size = range.as_ref().map_or(Ok(found.size), |range| found.size_of(range))?;
+            let answer = self.copy_found(&ask, call.clone(), &found, size, record).await;
+            let error = match answer {
+                Err(error) if may_be_overwritten(&error) => error,
+                answer => return answer,
+            };
+            let before =
+                std::mem::replace(&mut found, self.find_source(&ask, &source, &source_target).await?);
+            if error.code == Code::PreconditionFailed && before.etag == found.etag {
+                // What did not hold was a condition of the client's own.
+                return Err(error);
+            }
+        }
+        Err(overwritten())
+    }
+
+    /// Copies what a HEAD has found, or nothing.
+    async fn copy_found(
+        &self,
+        ask: &Ask<'_>,
+        mut call: Call,
+        found: &Found,
+        size: u64,
+        record: &mut Record,
+    ) -> Result<Answer> {
+        let is_part = ask.request.operation == Operation::UploadPartCopy;
+        if let Some(etag) = found.strong_etag() {
+            // The quota is told of the object that the HEAD saw: none other may be copied.
+            call = call.header(COPY_SOURCE_IF_MATCH, etag.clone());
+        }
         let write = if is_part {
-            let size = copied_range(ask.headers)?.map_or(size, |range| range.end() - range.start() + 1);
-            let (number, upload_id) = multipart::part_named(&ask, &self.tokens)?;
-            Write::Part { upload: self.ledger_upload(&ask, upload_id)?, number, size }
+            let (number, upload_id) = multipart::part_named(ask, &self.tokens)?;
+            Write::Part { upload: self.ledger_upload(ask, upload_id)?, number, size }
         } else {
-            Write::Put { target: self.ledger_target(&ask)?, size }
+            Write::Put { target: self.ledger_target(ask)?, size }
         };
-        let held = self.admit(&ask, write).await?;
-        let uri = if is_part { HeaderMap::new() } else { self.platform_uri_header(&ask) };
+        let held = self.admit(ask, write).await?;
+        let uri = if is_part { HeaderMap::new() } else { self.platform_uri_header(ask) };
         let early = uri.clone();
         let copied = if is_part { xml::Copied::Part } else { xml::Copied::Object };
+        let is_conditional = headers::is_conditional(ask.headers);
+        let can_be_looked_at = !headers::has_own_key(ask.headers);
+        let source_etag = found.etag.clone();
         let (upstream, now) = (self.upstream.clone(), ask.now);
         let operation = async move {
             let answered = async {
@@ -100,15 +185,28 @@ impl Gateway {
                 Ok((kept, result.map_err(|error| if lost { error.after_a_lost_answer() } else { error })?))
             }
             .await;
-            held.settle(outcome(&answered)).await?;
-            let (kept, result) = answered?;
+            held.settle(match (&answered, outcome(&answered)) {
+                // An upstream that does not know the condition may have copied something else since.
+                (Ok((_, result)), _) if can_be_looked_at && !is_etag(source_etag.as_ref(), &result.etag) => {
+                    Outcome::Look
+                }
+                (_, outcome) => outcome,
+            })
+            .await?;
+            let (kept, result) = answered.map_err(|error| match error.code {
+                Code::PreconditionFailed if !is_conditional && error.is_after_a_lost_answer() => {
+                    overwritten().after_a_lost_answer()
+                }
+                Code::PreconditionFailed if !is_conditional => overwritten(),
+                _ => error,
+            })?;
             Ok(Answer::xml(xml::write_copy_result(copied, &result)).headers(kept).headers(uri))
         };
-        self.run_slow(operation, early, &ask, record).await
+        self.run_slow(operation, early, ask, record).await
     }
 
-    /// What a copy would add: the quota must know before the upstream does it.
-    async fn source_size(&self, ask: &Ask<'_>, source: &Source, target: &UpstreamTarget) -> Result<u64> {
+    /// What a copy would add: the quota must know before the upstream does it. Judges the client's conditions too.
+    async fn find_source(&self, ask: &Ask<'_>, source: &Source, target: &UpstreamTarget) -> Result<Found> {
         let mut call = self
             .upstream
             .object_call(Operation::HeadObject, Method::HEAD, target)
@@ -117,10 +215,17 @@ impl Gateway {
             call = call.query("versionId", version_id);
         }
         let response = self.upstream.send(call, ask.now).await?;
+        let etag = response.headers().get(header::ETAG).cloned();
+        let wanted = ask.headers.get_all(COPY_SOURCE_IF_MATCH);
+        let is_wanted = wanted.iter().any(|tags| lists(tags, etag.as_ref()));
+        if response.status() == StatusCode::NOT_MODIFIED || (wanted.iter().next().is_some() && !is_wanted) {
+            return Err(Code::PreconditionFailed.into());
+        }
         let length = response.headers().get(header::CONTENT_LENGTH);
-        length
+        let size = length
             .and_then(|length| length.to_str().ok()?.parse().ok())
-            .ok_or_else(|| Error::new(Code::BadGateway).because("a HEAD without a length"))
+            .ok_or_else(|| Error::new(Code::BadGateway).because("a HEAD without a length"))?;
+        Ok(Found { size, etag })
     }
 
     /// Runs a slow operation to its end, and answers early if it takes long.
@@ -162,6 +267,18 @@ fn copied_range(headers: &HeaderMap) -> Result<Option<RangeInclusive<u64>>> {
             .say("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy")
             .detail("ArgumentName", "x-amz-copy-source-range")
     })
+}
+
+/// Whether a list of entity tags (or `*`) holds this one.
+fn lists(tags: &HeaderValue, etag: Option<&HeaderValue>) -> bool {
+    let tags = tags.to_str().unwrap_or_default();
+    tags.split(',').map(str::trim).any(|tag| tag == "*" || is_etag(etag, tag))
+}
+
+/// Quotes may be missing: S3's clients leave them out, and so do servers in documents.
+fn is_etag(etag: Option<&HeaderValue>, tag: &str) -> bool {
+    let etag = etag.and_then(|etag| etag.to_str().ok());
+    etag.is_some_and(|etag| etag.trim_matches('"') == tag.trim_matches('"'))
 }
 
 #[cfg(test)]

@@ -213,13 +213,28 @@ pub fn to_client(upstream: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// What a HEAD of a copy's source needs of a client's head: its key, where it is encrypted with one.
+/// What a HEAD of a copy's source needs of a client's head: its key, where it is encrypted with one, and what the
+/// client wants it to be like.
 pub fn of_copy_source(client: &HeaderMap) -> HeaderMap {
+    let mut of_sources = HeaderMap::new();
+    copy(SOURCE_SSE_C, client, &mut of_sources);
+    copy(SOURCE_CONDITIONS, client, &mut of_sources);
     let mut headers = HeaderMap::new();
-    for (name, of_source) in SSE_C.iter().zip(SOURCE_SSE_C) {
-        headers.extend(client.get(*of_source).map(|value| (HeaderName::from_static(name), value.clone())));
+    let names = SSE_C.iter().zip(SOURCE_SSE_C).chain(CONDITIONS.iter().zip(SOURCE_CONDITIONS));
+    for (name, of_source) in names {
+        headers.extend(of_sources.remove(*of_source).map(|value| (HeaderName::from_static(name), value)));
     }
     headers
+}
+
+/// Whether a write's head makes it depend on what is there.
+pub fn is_conditional(client: &HeaderMap) -> bool {
+    CONDITIONS.iter().chain(SOURCE_CONDITIONS).any(|name| client.contains_key(*name))
+}
+
+/// Whether what is written is encrypted with a key of the client's, without which nobody can look at it.
+pub fn has_own_key(client: &HeaderMap) -> bool {
+    SSE_C.iter().any(|name| client.contains_key(*name))
 }
 
 /// Takes out every checksum of content.

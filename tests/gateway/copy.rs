@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::harness::*;
 
+const PRECONDITION_FAILED: Answers<'_> = &[(412, "PreconditionFailed")];
+
 /// What an upstream's own failure may be called.
 const FAILED: [&str; 3] = ["InternalError", "ServiceUnavailable", "BadGateway"];
 
@@ -82,19 +84,68 @@ fn copies_map_their_source_and_answer_virtually() {
 #[test]
 fn copy_conditions_and_directives_cross() {
     let world = World::new();
+    let etag = control_etag();
     let request = copy_from("datasets/control")
-        .header("x-amz-copy-source-if-match", "\"x\"")
+        .header("x-amz-copy-source-if-match", &etag)
         .header("x-amz-metadata-directive", "REPLACE")
         .header("x-amz-meta-a", "b")
         .header("content-type", "text/x");
     world.accepts(&world.alice().sign(request));
     let upstream = world.origin.last_of("PUT");
-    assert_eq!(upstream.header("x-amz-copy-source-if-match"), Some("\"x\""));
+    assert_eq!(upstream.header("x-amz-copy-source-if-match"), Some(etag.as_str()));
     assert_eq!(world.origin.stored_header("datasets/alice/h/copy", "x-amz-meta-a").as_deref(), Some("b"));
     assert_eq!(
         world.origin.stored_header("datasets/alice/h/copy", "content-type").as_deref(),
         Some("text/x")
     );
+}
+
+fn control_etag() -> String {
+    format!("\"{}\"", hex(&md5(control_body("alice").as_bytes())))
+}
+
+#[test]
+fn a_copy_is_of_what_the_gateway_has_seen() {
+    let world = World::new();
+    let alice = world.alice();
+    let other = format!("\"x\", {}", control_etag());
+    for wanted in [None, Some("*"), Some(other.as_str()), Some(control_etag().trim_matches('"'))] {
+        let request = copy_from("datasets/control");
+        world.origin.behave();
+        // What the origin's own HEAD makes of a list is not the point.
+        world.origin.when(
+            |seen| seen.method() == "HEAD",
+            Act::reply(Reply::new(200).header("etag", control_etag()).header("content-length", "16")),
+        );
+        let request = match wanted {
+            Some(wanted) => request.header("x-amz-copy-source-if-match", wanted),
+            None => request,
+        };
+        world.accepts(&alice.sign(request));
+        let sent = world.origin.last_of("PUT");
+        assert_eq!(sent.header("x-amz-copy-source-if-match"), Some(control_etag().as_str()), "{wanted:?}");
+    }
+    // The origin's HEAD still knows of no condition: the gateway does.
+    let wrong = copy_from("datasets/control").header("x-amz-copy-source-if-match", "\"x\"");
+    world.refuses_after(1, &alice.sign(wrong), PRECONDITION_FAILED);
+}
+
+#[test]
+fn a_clients_own_conditions_stay_its_own() {
+    let world = World::new();
+    let alice = world.alice();
+    for (name, value) in [
+        ("x-amz-copy-source-if-match", "\"x\"".to_owned()),
+        ("x-amz-copy-source-if-none-match", control_etag()),
+        ("x-amz-copy-source-if-unmodified-since", "Tue, 01 Sep 2020 10:00:00 GMT".to_owned()),
+    ] {
+        let request = copy_from("datasets/control").header(name, value);
+        world.refuses_after(1, &alice.sign(request), PRECONDITION_FAILED);
+    }
+    world.origin.when(is_put, Act::error(412, "PreconditionFailed"));
+    let request = alice.sign(copy_from("datasets/control").header("if-none-match", "*"));
+    world.refuses_after(3, &request, PRECONDITION_FAILED);
+    assert_eq!(world.origin.seen().iter().filter(|seen| is_put(seen)).count(), 1);
 }
 
 #[test]

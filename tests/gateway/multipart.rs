@@ -81,6 +81,23 @@ fn h05_part_copies() {
 }
 
 #[test]
+fn ranges_of_part_copies_lie_within_their_source() {
+    let world = World::new();
+    let alice = world.alice();
+    let id = create(&world, &alice);
+    let copy = |range: &str| {
+        let request = part(1, &id, "").header("x-amz-copy-source", "datasets/control");
+        alice.sign(request.header("x-amz-copy-source-range", range))
+    };
+    for outside in ["bytes=0-16", "bytes=16-16", "bytes=0-18446744073709551615"] {
+        world.refuses_after(1, &copy(outside), INVALID_ARGUMENT);
+    }
+    assert_eq!(world.account("alice").reserved, 0);
+    world.accepts(&copy("bytes=0-15"));
+    assert_eq!(world.account("alice").reserved, 16);
+}
+
+#[test]
 fn h06_another_users_upload_does_not_exist() {
     let world = World::new();
     let (alice, bob) = (world.alice(), world.bob());

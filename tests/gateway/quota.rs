@@ -172,6 +172,72 @@ fn i12_copies_count_what_they_make() {
     assert_eq!(sums(&world), (20, 0));
 }
 
+/// Answers a request whose upstream PUTs each find that the object `a` has another size, in turn.
+fn overwritten_meanwhile(world: &World, request: &Request, sizes: &[usize]) -> Response {
+    let puts = |world: &World| world.origin.seen().iter().filter(|seen| seen.method() == "PUT").count();
+    let before = puts(world);
+    world.origin.when(|seen| seen.method() == "PUT", Act::serve().after(Duration::from_millis(300)));
+    let response = std::thread::scope(|scope| {
+        let answer = scope.spawn(|| world.call(request));
+        for (index, size) in sizes.iter().enumerate() {
+            let tries = before + index + 1;
+            world.origin.wait_for("a try to copy", |seen| {
+                seen.iter().filter(|seen| seen.method() == "PUT").count() == tries
+            });
+            world.origin.seed("datasets/alice/a", "y".repeat(*size));
+        }
+        answer.join().unwrap()
+    });
+    world.origin.behave();
+    response
+}
+
+#[test]
+fn i12_a_source_that_is_overwritten_meanwhile_is_looked_at_again() {
+    let world = world(100);
+    put(&world, "a", 10);
+    let copy =
+        world.alice().sign(Request::new("PUT", "/datasets/b").header("x-amz-copy-source", "datasets/a"));
+    // Each try finds the source changed since it was looked at.
+    let busy = overwritten_meanwhile(&world, &copy, &[40, 41, 42]);
+    assert_eq!((busy.status, busy.code().as_str()), (503, "SlowDown"));
+    assert!(busy.header("retry-after").is_some());
+    assert_eq!((world.origin.object("datasets/alice/b"), sums(&world)), (None, (10, 0)));
+    // Larger than a file may be, and only seen so at the second look.
+    let refused = overwritten_meanwhile(&world, &copy, &[61]);
+    assert_eq!(refused.code(), "EntityTooLarge");
+    assert_eq!((world.origin.object("datasets/alice/b"), sums(&world)), (None, (10, 0)));
+    world.origin.seed("datasets/alice/a", "y".repeat(10));
+    assert_eq!(overwritten_meanwhile(&world, &copy, &[50]).status, 200);
+    assert_eq!(sums(&world), (60, 0));
+    assert_eq!(world.account("alice").hour, 2);
+}
+
+#[test]
+fn i12_what_a_copy_made_is_looked_at_where_the_upstream_knows_no_condition() {
+    let world = world(100);
+    put(&world, "a", 10);
+    world.origin.be_blind();
+    let alice = world.alice();
+    let copy = Request::new("PUT", "/datasets/b").header("x-amz-copy-source", "datasets/a");
+    assert_eq!(overwritten_meanwhile(&world, &alice.sign(copy), &[50]).status, 200);
+    eventually(Duration::from_secs(5), "somebody looked", || sums(&world) == (60, 0));
+    // So it is with parts, at the latest when they become an object.
+    put(&world, "a", 10);
+    delete(&world, "b");
+    let created = world.accepts(&alice.sign(Request::post("/datasets/m?uploads", "")));
+    let id = created.element("UploadId").unwrap();
+    let part = Request::new("PUT", &format!("/datasets/m?partNumber=1&uploadId={id}"))
+        .header("x-amz-copy-source", "datasets/a");
+    let etag = overwritten_meanwhile(&world, &alice.sign(part), &[50]).element("ETag").unwrap();
+    let body = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+        xml_escape(&etag)
+    );
+    world.accepts(&alice.sign(Request::post(&format!("/datasets/m?uploadId={id}"), body)));
+    eventually(Duration::from_secs(5), "somebody looked", || sums(&world) == (60, 0));
+}
+
 #[test]
 fn i14_parts_hold_their_bytes_until_the_upload_ends() {
     let world = world(100);

@@ -65,6 +65,20 @@ fn nothing_is_admitted_before_the_first_count() {
 }
 
 #[test]
+fn an_object_of_a_part_that_nobody_is_sure_of_is_looked_at() {
+    let mut ledger = counted();
+    let limits = Limits::default();
+    for (outcome, looks) in [(Outcome::Done, 0), (Outcome::Look, 1)] {
+        begin(&mut ledger, 1, Write::Part { upload: named(1, 0), number: 1, size: 5 }, limits, 1);
+        settle(&mut ledger, 1, outcome, 1);
+        assert_eq!(ledger.account.reserved, 5);
+        begin(&mut ledger, 2, Write::Complete { upload: named(1, 0), parts: vec![1] }, limits, 1);
+        assert_eq!(settle(&mut ledger, 2, Outcome::Done, 1).objects.len(), looks);
+        assert_eq!(sums(&ledger), (5, 0));
+    }
+}
+
+#[test]
 fn an_overwrite_reserves_the_difference() {
     let mut ledger = counted();
     let limits = Limits { storage: Some(10), ..Limits::default() };

@@ -31,6 +31,8 @@ pub struct MemoryS3 {
     objects: BTreeMap<String, Object>,
     uploads: BTreeMap<String, Upload>,
     minted: usize,
+    /// Knows nothing of conditions on a copy's source.
+    pub(super) is_blind: bool,
 }
 
 /// The request in the words of S3.
@@ -204,7 +206,11 @@ impl MemoryS3 {
         let key = source
             .strip_prefix(&format!("{REAL_BUCKET}/"))
             .ok_or_else(|| Reply::error(404, "NoSuchBucket"))?;
-        self.objects.get(key).cloned().ok_or_else(|| Reply::error(404, "NoSuchKey"))
+        let object = self.objects.get(key).cloned().ok_or_else(|| Reply::error(404, "NoSuchKey"))?;
+        match call.header("x-amz-copy-source-if-match") {
+            Some(tag) if tag != object.etag && !self.is_blind => Err(Reply::error(412, "PreconditionFailed")),
+            _ => Ok(object),
+        }
     }
 
     fn copy(&mut self, call: &Call<'_>) -> Reply {

@@ -162,6 +162,11 @@ impl Origin {
         self.shared.lock().rules.clear();
     }
 
+    /// From now on copies heed no condition on their source.
+    pub fn be_blind(&self) {
+        self.shared.lock().store.is_blind = true;
+    }
+
     /// Puts an object past the gateway, by its real key.
     pub fn seed(&self, key: &str, body: impl AsRef<[u8]>) {
         self.shared.lock().store.seed(key, Content::Bytes(body.as_ref().to_vec()));
