@@ -23,24 +23,26 @@ def listed(s3, **wanted):
 
 
 @pytest.fixture
-def carol(target, alice):
+def newcomer(target, alice, folder):
     """A user with nothing: what others have left in the bucket is none of theirs."""
-    target.administer("PUT", "users/carol", {})
-    key = target.administer("POST", "users/carol/keys", {})
+    name = f"user-of-{folder}"
+    target.administer("PUT", f"users/{name}", {})
+    key = target.administer("POST", f"users/{name}/keys", {})
     pair = {"access_key": key["access_key_id"], "secret_key": key["secret_access_key"]}
-    yield replace(alice, name="carol", token="", _clients={}, **pair)
-    target.administer("DELETE", "users/carol")
+    yield replace(alice, name=name, token="", _clients={}, **pair)
+    target.administer("DELETE", f"users/{name}")
 
 
-def test_a_script_that_writes_full_paths_runs_unchanged(carol, folder, home):
-    s3, base = carol.s3(), f"datasets/carol/{folder}"
+def test_a_script_that_writes_full_paths_runs_unchanged(newcomer, folder, home):
+    name = newcomer.name
+    s3, base = newcomer.s3(), f"datasets/{name}/{folder}"
     source, copy = home / "source", home / "copy"
     source.write_bytes(content(18 * MIB))
     s3.upload_file(str(source), VIEW, f"{base}/weights.bin")
     s3.put_object(Bucket=VIEW, Key=f"{base}/data.csv", Body=b"a,b\n")
     s3.download_file(VIEW, f"{base}/weights.bin", str(copy))
     assert copy.read_bytes() == source.read_bytes()
-    s3.copy_object(Bucket=VIEW, Key=f"models/carol/{folder}/data.csv", CopySource=f"{VIEW}/{base}/data.csv")
+    s3.copy_object(Bucket=VIEW, Key=f"models/{name}/{folder}/data.csv", CopySource=f"{VIEW}/{base}/data.csv")
 
     # The same objects by the other buckets' names.
     for bucket in ("datasets", "models"):
@@ -48,10 +50,10 @@ def test_a_script_that_writes_full_paths_runs_unchanged(carol, folder, home):
     s3.put_object(Bucket="datasets", Key=f"{folder}/late", Body=b"late")
     assert s3.get_object(Bucket=VIEW, Key=f"{base}/late")["Body"].read() == b"late"
 
-    assert listed(s3, Prefix=f"{base}/") == [f"{base}/{name}" for name in ("data.csv", "late", "weights.bin")]
+    assert listed(s3, Prefix=f"{base}/") == [f"{base}/{file}" for file in ("data.csv", "late", "weights.bin")]
     assert listed(s3, Delimiter="/") == ["datasets/", "models/"]
-    assert listed(s3, Delimiter="/", Prefix="datasets/") == ["datasets/carol/"]
-    keys = [f"{base}/{name}" for name in ("data.csv", "late", "weights.bin")] + [f"models/carol/{folder}/data.csv"]
+    assert listed(s3, Delimiter="/", Prefix="datasets/") == [f"datasets/{name}/"]
+    keys = [f"{base}/{file}" for file in ("data.csv", "late", "weights.bin")] + [f"models/{name}/{folder}/data.csv"]
     assert keys == listed(s3) == listed(s3, PaginationConfig={"PageSize": 2})
     gone = s3.delete_objects(Bucket=VIEW, Delete={"Objects": [{"Key": key} for key in keys]})
     assert sorted(entry["Key"] for entry in gone["Deleted"]) == sorted(keys)
