@@ -51,6 +51,7 @@
 //! | which operations exist | [`s3::operation`] |
 //! | what is covered by a signature | [`sigv4::canonical`] |
 //! | bearer tokens; temporary keys and what they are made of | [`auth::jwt`]; [`auth::sts`], [`auth::session`] |
+//! | who is let in, and whether they still are who they were | `gateway::door` |
 //! | who may do what, whose job it is | [`access`] |
 //! | a listing over several windows | `gateway::listing::runs` |
 //! | which headers cross | [`upstream::headers`] |

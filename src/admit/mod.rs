@@ -1,9 +1,10 @@
 //! May this request run now? In: a request that begins; its peer; then its user and the user's limits. Out: a
 //! `Permit`, and `Pacer`s for the bodies, or 503 `SlowDown` with the time to come back. In this order: places among
 //! all requests (`concurrency`), failures of the peer (`peers`), then, once it is known whose it is, places among
-//! the user's requests and the user's request rate (`rate`). `bandwidth` only slows. Nothing of this
-//! waits, knows an operation or touches the store. Beside it, what does ask the store: who a user is to the limits
-//! (`tiers`), and the bytes and places of uploads (`quota`), with what a refused upload is told (`refusal`).
+//! the user's requests and the user's request rate (`rate`); temporary keys have limits of their own (`forms`,
+//! `mints`). `bandwidth` only slows. Nothing of this waits, knows an operation or touches the store. Beside it, what
+//! does ask the store: who a user is to the limits (`tiers`), and the bytes and places of uploads (`quota`), with what a
+//! refused upload is told (`refusal`).
 
 mod bandwidth;
 mod concurrency;
