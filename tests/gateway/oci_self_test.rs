@@ -380,3 +380,25 @@ fn nobody_can_compute_a_multipart_etag() {
     let listed = call(&oci, &signer().sign(Request::get(&format!("/{BUCKET}?list-type=2"))));
     assert_eq!(listed.element("ETag"), Some(told));
 }
+
+#[test]
+fn other_processes_steer_it_over_http() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let settings = Settings { keys: vec![(KEY.0.into(), KEY.1.into())], ..Settings::default() };
+    let mut oci = runtime.block_on(StandIn::start(settings));
+    let control = runtime.block_on(oci.be_steered()).strip_prefix("http://").unwrap().parse().unwrap();
+    let order = |body: &str| Client::connect(control).send(&Request::put("/control", body));
+    let orders =
+        r#"{"throttle_next": 1, "add_keys": {"newer": "secret"}, "propagate": {"newer": {"every": 2}}}"#;
+    order(orders).assert_status(200);
+    order(r#"{"unheard_of": 1}"#).assert_status(400);
+    let newer = Signer::new("newer", "secret").but(|s| s.region = REGION.into());
+    let statuses: Vec<u16> =
+        (0..4).map(|_| call(&oci, &newer.sign(Request::get(&format!("/{BUCKET}")))).status).collect();
+    assert_eq!(statuses, [429, 403, 200, 403]);
+    let told = Client::connect(control).send(&Request::get("/requests"));
+    let told: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
+    assert_eq!((told[1]["status"].as_u64(), told[1]["access_key"].as_str()), (Some(403), Some("newer")));
+    Client::connect(control).send(&Request::delete("/requests")).assert_status(200);
+    assert!(oci.control().requests().is_empty());
+}

@@ -71,7 +71,7 @@ fn check_trailers(
     }
     if let (Some(chain), true) = (&mut chain, has_trailer) {
         let claimed = trailers.last().filter(|(name, _)| *name == SIGNATURE).map_or("", |(_, value)| *value);
-        let lines: String = sums.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let lines: String = sums.iter().flat_map(|(name, value)| [*name, ":", *value, "\n"]).collect();
         verify(chain, "AWS4-HMAC-SHA256-TRAILER", &hex(sha256(lines.as_bytes())), claimed)?;
     } else if sums.len() != trailers.len() {
         return Err(malformed("a trailer signature where nothing is signed"));

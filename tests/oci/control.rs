@@ -5,12 +5,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::HeaderMap;
 use http::request::Parts;
+use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::par::Par;
 
 /// How far a customer secret key has spread among OCI's front ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Propagation {
     Everywhere,
     Nowhere,
