@@ -68,6 +68,9 @@ fn what_is_right_is_done() {
     call(&oci, &signer().sign(Request::delete(&at("copy")))).assert_status(204);
     refused(&oci, &signer().sign(Request::get(&at("copy"))), 404, "NoSuchKey");
     refused(&oci, &signer().sign(Request::get("/another-bucket/a")), 404, "NoSuchBucket");
+    let create = |bucket: &str| signer().sign(Request::put(&format!("/{bucket}"), ""));
+    refused(&oci, &create(BUCKET), 409, "BucketAlreadyOwnedByYou");
+    refused(&oci, &create("another-bucket"), 403, "AccessDenied");
 }
 
 #[test]
@@ -355,6 +358,10 @@ fn a_write_can_depend_on_what_is_there() {
     let put = || Request::put(&at("once"), "x").header("if-none-match", "*");
     call(&oci, &signer().sign(put())).assert_status(200);
     refused(&oci, &signer().sign(put()), 412, "PreconditionFailed");
+    let changed = || Request::put(&at("once"), "y").header("if-match", "\"another\"");
+    call(&oci, &signer().sign(changed())).assert_status(200);
+    oci.control().heed_if_match(true);
+    refused(&oci, &signer().sign(changed()), 412, "PreconditionFailed");
 }
 
 #[test]

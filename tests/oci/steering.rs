@@ -1,6 +1,6 @@
 //! `Control` over HTTP, for tests in other processes. `PUT /control` takes any of
-//! `{"throttle_every": 3, "throttle_next": 1, "allow_aws_chunked": true, "add_keys": {"id": "secret"},
-//! "propagate": {"id": "everywhere" | "nowhere" | {"every": 3}}, "expire_par": "id"}`;
+//! `{"throttle_every": 3, "throttle_next": 1, "allow_aws_chunked": true, "heed_if_match": true, "add_keys":
+//! {"id": "secret"}, "propagate": {"id": "everywhere" | "nowhere" | {"every": 3}}, "expire_par": "id"}`;
 //! `GET /requests` and `GET /pars` tell, `DELETE /requests` forgets.
 
 use std::collections::HashMap;
@@ -20,6 +20,7 @@ struct Orders {
     throttle_every: Option<u64>,
     throttle_next: Option<u64>,
     allow_aws_chunked: Option<bool>,
+    heed_if_match: Option<bool>,
     #[serde(default)]
     add_keys: HashMap<String, String>,
     #[serde(default)]
@@ -58,6 +59,9 @@ fn obey(control: &Control, orders: Orders) {
     }
     if let Some(allowed) = orders.allow_aws_chunked {
         control.allow_aws_chunked(allowed);
+    }
+    if let Some(heeded) = orders.heed_if_match {
+        control.heed_if_match(heeded);
     }
     for (id, secret) in orders.add_keys {
         control.add_key(&id, &secret);
