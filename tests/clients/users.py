@@ -50,9 +50,9 @@ class User:
 
     def s3(self, access_key=None, secret_key=None, **config):
         """boto3 at its default settings, but for `config`, and that it tries once: a retry hides what it is there for.
-        Only where the upstream throttles, it tries again as it does by default."""
+        Where the upstream throttles it may try thrice, which is less often than it would by itself."""
         wanted = (access_key, secret_key, tuple(sorted(config.items())))
-        retries = {} if self.tries_again else {"retries": {"total_max_attempts": 1}}
+        retries = {"total_max_attempts": 3 if self.tries_again else 1}
         if wanted not in self._clients:
             client = boto3.session.Session().client(
                 "s3",
@@ -61,7 +61,7 @@ class User:
                 aws_access_key_id=access_key or self.access_key,
                 aws_secret_access_key=secret_key or self.secret_key,
                 verify=str(self.authority) if self.authority else None,
-                config=Config(**retries, **self.settings, **config),
+                config=Config(retries=retries, **self.settings, **config),
             )
             client.meta.events.register("response-received.s3", self._check_answer)
             self._clients[wanted] = client
