@@ -8,6 +8,7 @@ use crate::oci::{Propagation, Settings as Oci, StandIn};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
+const BIG: usize = 2 * MIB;
 const OLD: (&str, &str) = ("GWAKOLD", "the-older-secret-that-nobody-sees");
 const UNAVAILABLE: Answers<'_> = &[(503, "ServiceUnavailable")];
 
@@ -76,6 +77,10 @@ impl Cloud {
     }
 }
 
+fn length(size: usize) -> u64 {
+    u64::try_from(size).expect("a length fits")
+}
+
 fn put(key: &str, size: usize) -> Request {
     Request::put(&format!("/datasets/{key}"), vec![b'x'; size])
 }
@@ -99,15 +104,16 @@ fn delete_list(keys: &[&str]) -> Request {
 #[test]
 fn what_sdks_send_by_default_arrives_in_ocis_form() {
     let cloud = Cloud::new();
+    let body = vec![b'x'; 100_000];
     for algorithm in CHECKSUMS {
         let trailer = format!("x-amz-checksum-{algorithm}");
-        let how = Chunked::unsigned(64 * KIB).trailer(&trailer, checksum(algorithm, &[b'x'; 100_000]));
+        let how = Chunked::unsigned(64 * KIB).trailer(&trailer, checksum(algorithm, &body));
         let request = put("chunked", 100_000)
             .header("x-amz-sdk-checksum-algorithm", algorithm.to_ascii_uppercase())
             .header("x-amz-acl", "private")
             .header("x-amz-storage-class", "STANDARD");
         let answer = cloud.world.accepts(&cloud.world.alice().sign_chunked(request, &how));
-        assert_eq!(answer.header(&trailer), Some(checksum(algorithm, &[b'x'; 100_000]).as_str()));
+        assert_eq!(answer.header(&trailer), Some(checksum(algorithm, &body).as_str()));
         let direct = put("plain", 3).header(&trailer, checksum(algorithm, b"xxx"));
         cloud.accepts(direct);
     }
@@ -186,7 +192,7 @@ fn conditions_hold_where_oci_honours_them_and_where_nobody_says_so() {
 fn whatever_can_go_again_survives_being_throttled() {
     let cloud = Cloud::new();
     cloud.accepts(put("a", 3));
-    let big = |key: &str| cloud.world.alice().sign_unsigned_payload(put(key, 2 * MIB));
+    let big = |key: &str| cloud.world.alice().sign_unsigned_payload(put(key, BIG));
     for request in [
         get("a"),
         head("a"),
@@ -201,7 +207,7 @@ fn whatever_can_go_again_survives_being_throttled() {
     }
     cloud.oci.control().throttle_next(2);
     cloud.world.accepts(&big("big"));
-    assert_eq!(cloud.sums(), (3 + 2 * MIB as u64, 0));
+    assert_eq!(cloud.sums(), (3 + length(BIG), 0));
     // Nothing else was throttled lately, but that was: a small body waits, too, until OCI wants it.
     cloud.oci.control().throttle_next(2);
     cloud.accepts(put("small", 3));
@@ -265,7 +271,7 @@ fn a_key_that_only_some_of_oci_knows_is_tried_again() {
     }
     // After the first miss, bodies wait until OCI wants them.
     cloud.accepts(put("small", 3));
-    cloud.world.accepts(&cloud.world.alice().sign_unsigned_payload(put("big", 2 * MIB)));
+    cloud.world.accepts(&cloud.world.alice().sign_unsigned_payload(put("big", BIG)));
     assert!(cloud.world.metric("bucketwarden_upstream_key_refusals_total") >= 7.0);
 }
 
@@ -273,14 +279,14 @@ fn a_key_that_only_some_of_oci_knows_is_tried_again() {
 fn a_key_that_oci_does_not_know_is_the_gateways_fault() {
     let cloud = Cloud::new();
     cloud.oci.control().propagate(GATEWAY_KEY, Propagation::Nowhere);
-    for request in [get("a"), head("a"), put("a", 3), put("big", 2 * MIB), delete_list(&["a"])] {
+    for request in [get("a"), head("a"), put("a", 3), put("big", BIG), delete_list(&["a"])] {
         cloud.oci.control().forget_requests();
         cloud.refuses(request, UNAVAILABLE);
         assert!((1..=4).contains(&cloud.seen().len()), "{:?}", cloud.seen());
     }
     assert_eq!(cloud.sums(), (0, 0));
     // Once it has been missed a hundred times in a row, it is not tried in vain any more.
-    for _ in 0..40 {
+    for _ in 0..25 {
         cloud.refuses(get("a"), UNAVAILABLE);
     }
     cloud.oci.control().forget_requests();
@@ -295,11 +301,11 @@ fn while_a_key_is_rotated_out_no_client_notices() {
     let cloud = Cloud::rotating();
     let control = cloud.oci.control();
     control.propagate(GATEWAY_KEY, Propagation::Nowhere);
-    for round in 0..3 {
+    for round in 0..2 {
         cloud.accepts(put("a", 3));
         cloud.accepts(get("a"));
         cloud.accepts(head("a"));
-        cloud.accepts(put(&format!("big{round}"), 2 * MIB));
+        cloud.accepts(put(&format!("big{round}"), BIG));
         cloud.accepts(delete_list(&["a"]));
     }
     assert!(cloud.world.metric("bucketwarden_upstream_key_refusals_total") >= 1.0);
@@ -307,10 +313,10 @@ fn while_a_key_is_rotated_out_no_client_notices() {
     let cloud = Cloud::rotating();
     let control = cloud.oci.control();
     control.propagate(GATEWAY_KEY, Propagation::Every(2));
-    for round in 0..10 {
+    for round in 0..5 {
         cloud.accepts(put("a", 3));
         cloud.accepts(get("a"));
-        cloud.accepts(put(&format!("big{round}"), 2 * MIB));
+        cloud.accepts(put(&format!("big{round}"), BIG));
     }
 }
 
@@ -325,7 +331,7 @@ fn the_newer_key_is_preferred_and_the_older_one_may_go() {
 
     cloud.oci.control().remove_key(OLD.0);
     cloud.oci.control().forget_requests();
-    cloud.accepts(put("big", 2 * MIB));
+    cloud.accepts(put("big", BIG));
     assert_eq!(cloud.keys(), [OLD.0, GATEWAY_KEY]);
     cloud.accepts(put("small", 3));
     cloud.accepts(get("small"));
@@ -352,7 +358,7 @@ fn many_uploads_through_throttling_and_a_rotation_leave_the_account_exact() {
                     let answer = cloud.world.call(&cloud.world.alice().sign_unsigned_payload(request));
                     assert!(matches!(answer.status, 200 | 503), "{}", answer.everything());
                     if answer.status == 200 {
-                        stored += size as u64;
+                        stored += length(size);
                     }
                 }
                 stored
