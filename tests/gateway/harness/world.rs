@@ -13,7 +13,7 @@ use bucketwarden::account::{Account, Recount, Step};
 use bucketwarden::app::Running as Gateway;
 use bucketwarden::config::Config;
 use bucketwarden::ledger::Ledger;
-use bucketwarden::store::Assigned;
+use bucketwarden::store::{Assigned, ParId, ParRecord};
 use bucketwarden::types::{JobId, UserId};
 
 /// Statuses and codes that answer a request rightly. An empty code asks for none: what the HTTP layer itself
@@ -38,6 +38,8 @@ pub struct World {
 #[derive(Default)]
 pub struct Settings<'a> {
     pub server: &'a str,
+    /// Of the upstream, if not `s3`.
+    pub dialect: Option<&'a str>,
     pub upstream: &'a str,
     /// Of the tier that everyone is in; by default as shipped, but without end to uploads and requests.
     pub limits: Option<&'a str>,
@@ -328,6 +330,19 @@ impl World {
         }
     }
 
+    /// What is under way of pre-authenticated requests, as their sweeper sees it so much later.
+    pub fn sweep_pars(&self, later: Duration) -> bucketwarden::error::Result<()> {
+        let pars = self.gateway.as_ref().expect("the gateway runs").pars();
+        self.runtime.block_on(pars.sweep(bucketwarden::now() + later))
+    }
+
+    /// The pre-authenticated requests on record of a user.
+    pub fn pars_of(&self, user: &str) -> Vec<(ParId, ParRecord)> {
+        let user = UserId::parse(user).expect("an id");
+        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
+        self.runtime.block_on(store.pars_of(&user)).expect("the store answers")
+    }
+
     /// SIGTERM's behaviour: starts draining and returns at once.
     pub fn start_drain(&mut self) -> tokio::task::JoinHandle<()> {
         let gateway = self.gateway.take().expect("drained once");
@@ -450,6 +465,7 @@ fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
         "uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"\n\
          requests_per_second = \"unlimited\"\nmax_concurrent_requests = \"unlimited\"",
     );
+    let dialect = settings.dialect.unwrap_or("s3");
     let scheme = if settings.upstream_tls { "https" } else { "http" };
     let users: String = USERS
         .iter()
@@ -473,7 +489,7 @@ virtual_host_suffix = "{HOST}"
 listen = "127.0.0.1:0"
 token = "{ADMIN_TOKEN}"
 [upstream]
-dialect = "s3"
+dialect = "{dialect}"
 namespace = "{NAMESPACE}"
 region = "us-phoenix-1"
 bucket = "{REAL_BUCKET}"
