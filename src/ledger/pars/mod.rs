@@ -127,7 +127,7 @@ impl Pars {
                 .with_status(StatusCode::TOO_MANY_REQUESTS)
                 .say(text));
         }
-        let par = match native.create_par(&name(&id), &pending.object, access, expires, now).await {
+        let par = match native.create_par(&name(&id), &pending.object, access, expires).await {
             Ok(par) => par,
             Err(failure) => {
                 if !failure.may_have_acted() {
@@ -187,10 +187,10 @@ impl Pars {
             return Err(Error::new(Code::ServiceUnavailable).because(why));
         };
         match &record.oci_id {
-            Some(oci_id) => native.delete_par(oci_id, now).await?,
+            Some(oci_id) => native.delete_par(oci_id).await?,
             None => {
-                for oci_id in native.pars_named(&name(id), &record.object, now).await? {
-                    native.delete_par(&oci_id, now).await?;
+                for oci_id in native.pars_named(&name(id), &record.object).await? {
+                    native.delete_par(&oci_id).await?;
                 }
             }
         }

@@ -9,7 +9,7 @@ mod sign;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -120,37 +120,25 @@ impl Native {
     }
 
     /// `target` is below the bucket, encoded, with its query.
-    async fn call(
-        &self,
-        method: &Method,
-        target: &str,
-        body: Option<&Bytes>,
-        now: SystemTime,
-    ) -> Result<Answer, Failure> {
+    async fn call(&self, method: &Method, target: &str, body: Option<&Bytes>) -> Result<Answer, Failure> {
         let target = [self.bucket_path.as_str(), target].concat();
         let calling = async {
             for pause in PAUSES {
-                match self.attempt(method, &target, body, now).await {
+                match self.attempt(method, &target, body).await {
                     Err(failure) if failure.is_passing() && may_go_again(method, &failure) => {
                         tokio::time::sleep(pause).await;
                     }
                     answered => return answered,
                 }
             }
-            self.attempt(method, &target, body, now).await
+            self.attempt(method, &target, body).await
         };
         let in_time = tokio::time::timeout(PATIENCE, calling).await;
         in_time.unwrap_or_else(|late| Err(Failure::Lost(late.into())))
     }
 
-    async fn attempt(
-        &self,
-        method: &Method,
-        target: &str,
-        body: Option<&Bytes>,
-        now: SystemTime,
-    ) -> Result<Answer, Failure> {
-        let date = httpdate::fmt_http_date(now);
+    async fn attempt(&self, method: &Method, target: &str, body: Option<&Bytes>) -> Result<Answer, Failure> {
+        let date = httpdate::fmt_http_date(crate::now());
         let head =
             Head { method, target, host: &self.host, date: &date, body: body.map(|body| body.as_ref()) };
         let mut request = Request::new(Full::new(body.cloned().unwrap_or_default()));

@@ -62,12 +62,11 @@ impl Native {
         object: &str,
         access: Access,
         expires: SystemTime,
-        now: SystemTime,
     ) -> Result<Par, Failure> {
         let time_expires = format_iso(expires);
         let wanted = Wanted { name, object_name: object, access_type: access, time_expires };
         let body = Bytes::from(serde_json::to_vec(&wanted).expect("text is JSON"));
-        let answer = self.call(&Method::POST, "/p/", Some(&body), now).await?;
+        let answer = self.call(&Method::POST, "/p/", Some(&body)).await?;
         let made: Made = read(&answer.body)?;
         if !made.access_uri.starts_with("/p/") || !made.access_uri.bytes().all(|byte| byte.is_ascii_graphic())
         {
@@ -78,29 +77,24 @@ impl Native {
 
     /// One that is not there is deleted. To who may not ask OCI says the same as of what is not there: so who is told
     /// that must be one who may ask.
-    pub async fn delete_par(&self, id: &str, now: SystemTime) -> Result<(), Failure> {
+    pub async fn delete_par(&self, id: &str) -> Result<(), Failure> {
         let target = ["/p/", &uri::encode_query(id)].concat();
-        match self.call(&Method::DELETE, &target, None, now).await {
+        match self.call(&Method::DELETE, &target, None).await {
             Ok(_) => Ok(()),
             Err(Failure::Refused(StatusCode::NOT_FOUND, _)) => {
-                self.call(&Method::GET, "/p/?limit=1", None, now).await.map(drop)
+                self.call(&Method::GET, "/p/?limit=1", None).await.map(drop)
             }
             Err(failure) => Err(failure),
         }
     }
 
     /// The ids of the PARs on an object that have this name: names need not be unique to OCI.
-    pub async fn pars_named(
-        &self,
-        name: &str,
-        object: &str,
-        now: SystemTime,
-    ) -> Result<Vec<String>, Failure> {
+    pub async fn pars_named(&self, name: &str, object: &str) -> Result<Vec<String>, Failure> {
         let first = format!("/p/?objectNamePrefix={}&limit={PAGE}", uri::encode_query(object));
         let mut target = first.clone();
         let mut found = Vec::new();
         for _ in 0..MAX_PAGES {
-            let answer = self.call(&Method::GET, &target, None, now).await?;
+            let answer = self.call(&Method::GET, &target, None).await?;
             let page: Vec<Listed> = read(&answer.body)?;
             found.extend(page.into_iter().filter(|par| par.name == name).map(|par| par.id));
             let Some(next) = answer.headers.get("opc-next-page") else { return Ok(found) };

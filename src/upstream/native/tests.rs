@@ -67,8 +67,8 @@ impl Scripted {
     }
 
     async fn create(&self) -> Result<Par, Failure> {
-        let (expires, now) = (UNIX_EPOCH + Duration::from_secs(1_800_003_600), crate::now());
-        self.native.create_par("bucketwarden-1", OBJECT, Access::Read, expires, now).await
+        let expires = UNIX_EPOCH + Duration::from_secs(1_800_003_600);
+        self.native.create_par("bucketwarden-1", OBJECT, Access::Read, expires).await
     }
 
     fn seen(&self) -> Vec<(Method, String, String)> {
@@ -112,7 +112,7 @@ async fn a_par_is_made_and_deleted_by_the_id_that_oci_gave_it() {
     let oci = Scripted::new(vec![ok(MADE), (204, &[], String::new())]).await;
     let par = oci.create().await.expect("made");
     assert_eq!(par.url, format!("{}/p/token/n/ns1/b/real/o/x", oci.native.origin));
-    oci.native.delete_par(&par.id, crate::now()).await.expect("deleted");
+    oci.native.delete_par(&par.id).await.expect("deleted");
     let [(post, to, body), (delete, from, _)] = oci.seen().try_into().expect("two calls");
     assert_eq!((post, to.as_str()), (Method::POST, "/n/ns1/b/real/p/"));
     let wanted = r#"{"name":"bucketwarden-1","objectName":"datasets/alice/a b","accessType":"ObjectRead","timeExpires":"2027-01-15T09:00:00Z"}"#;
@@ -147,7 +147,7 @@ async fn what_may_have_been_made_is_not_made_again() {
         }
     }
     let nobody = native("http://127.0.0.1:1");
-    let made = nobody.create_par("n", OBJECT, Access::Write, UNIX_EPOCH, crate::now()).await;
+    let made = nobody.create_par("n", OBJECT, Access::Write, UNIX_EPOCH).await;
     assert!(matches!(made, Err(Failure::Unreachable(_))));
 }
 
@@ -155,7 +155,7 @@ async fn what_may_have_been_made_is_not_made_again() {
 async fn what_is_not_there_is_deleted_for_who_may_ask() {
     let delete = async |script| {
         let oci = Scripted::new(script).await;
-        let deleted = oci.native.delete_par("x", crate::now()).await;
+        let deleted = oci.native.delete_par("x").await;
         (deleted.is_ok(), oci.methods())
     };
     let (first, again) = (Method::DELETE, Method::GET);
@@ -178,12 +178,10 @@ async fn pars_are_found_by_name_on_every_page() {
     let script =
         vec![(200, &[("opc-next-page", "a/b=")][..], first), ok(&list(&[("3", "mine"), ("4", "mine2")]))];
     let oci = Scripted::new(script).await;
-    let found = oci.native.pars_named("mine", OBJECT, crate::now()).await.expect("a list");
+    let found = oci.native.pars_named("mine", OBJECT).await.expect("a list");
     assert_eq!(found, ["1", "3"]);
     let targets: Vec<_> = oci.seen().into_iter().map(|(_, target, _)| target).collect();
     let page = "/n/ns1/b/real/p/?objectNamePrefix=datasets%2Falice%2Fa%20b&limit=100";
     assert_eq!(targets, [page.to_owned(), format!("{page}&page=a%2Fb%3D")]);
-    assert!(
-        Scripted::new(vec![ok("{}")]).await.native.pars_named("mine", OBJECT, crate::now()).await.is_err()
-    );
+    assert!(Scripted::new(vec![ok("{}")]).await.native.pars_named("mine", OBJECT).await.is_err());
 }

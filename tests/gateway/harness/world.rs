@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::origin::{GATEWAY_KEY, GATEWAY_SECRET, NAMESPACE, Origin, REAL_BUCKET, Seen};
@@ -10,11 +11,15 @@ use super::signer::{HOST, Request, Signer};
 use super::text::{assert_well_formed, element, uri_decode};
 use super::{Client, Response};
 use bucketwarden::account::{Account, Recount, Step};
+use bucketwarden::admit::tiers::Tiers;
 use bucketwarden::app::Running as Gateway;
 use bucketwarden::config::Config;
 use bucketwarden::ledger::Ledger;
+use bucketwarden::ledger::pars::Pars;
+use bucketwarden::metrics::Metrics;
 use bucketwarden::store::{Assigned, ParId, ParRecord};
 use bucketwarden::types::{JobId, UserId};
+use bucketwarden::upstream::native::Native;
 
 /// Statuses and codes that answer a request rightly. An empty code asks for none: what the HTTP layer itself
 /// refuses has no S3 error.
@@ -26,6 +31,7 @@ const ADMIN_TOKEN: &str = "an-admin-token-for-the-gateway-tests-0123456789";
 pub struct World {
     pub origin: Origin,
     gateway: Option<Gateway>,
+    config: Config,
     s3: SocketAddr,
     admin: SocketAddr,
     client_names: Vec<&'static str>,
@@ -137,7 +143,16 @@ impl World {
             }
         });
         origin.forget();
-        Self { origin, gateway: Some(gateway), s3, admin, client_names: Vec::new(), runtime, _state: state }
+        Self {
+            origin,
+            gateway: Some(gateway),
+            config: loaded,
+            s3,
+            admin,
+            client_names: Vec::new(),
+            runtime,
+            _state: state,
+        }
     }
 
     pub fn alice(&self) -> Signer {
@@ -334,6 +349,17 @@ impl World {
     pub fn sweep_pars(&self, later: Duration) -> bucketwarden::error::Result<()> {
         let pars = self.gateway.as_ref().expect("the gateway runs").pars();
         self.runtime.block_on(pars.sweep(bucketwarden::now() + later))
+    }
+
+    /// The same by a gateway whose configuration file does not have this user.
+    pub fn sweep_pars_without(&self, user: &str) {
+        let mut config = self.config.clone();
+        config.users.retain(|managed| managed.id.as_str() != user);
+        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store().clone();
+        let tiers = Arc::new(Tiers::new(&config, store.clone()));
+        let native = Native::new(&config.upstream).expect("a client");
+        let pars = Pars::new(store, tiers, native, Arc::new(Metrics::new().expect("metrics")));
+        self.runtime.block_on(pars.sweep(bucketwarden::now())).expect("swept");
     }
 
     /// The pre-authenticated requests on record of a user.
