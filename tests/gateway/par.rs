@@ -343,7 +343,7 @@ fn services_may_have_pars_that_write() {
     let stored = here.world.accepts(&here.world.svc().sign(Request::get("/models/new")));
     assert_eq!(stored.text(), "by a URL");
     here.world.accepts(&here.world.svc().sign(Request::put("/logs/job1/out", "a log")));
-    here.asked(&here.world.alice(), &json!({ "bucket": "logs", "key": "job1/out" })).assert_status(404);
+    here.asked(&here.world.bob(), &json!({ "bucket": "logs", "key": "job1/out" })).assert_status(404);
     here.world.assign("job1", "alice");
     let log = here.made(&here.world.alice(), &json!({ "bucket": "logs", "key": "job1/out" }));
     assert_eq!(open("GET", &log, "").text(), "a log");
@@ -401,6 +401,31 @@ fn the_sweeper_deletes_what_has_expired() {
     here.world.sweep_pars(Duration::from_hours(25)).expect("swept");
     assert_eq!(here.left("alice"), (0, 0));
     assert_eq!(here.metric("par_deletions_total{reason=\"expired\",result=\"deleted\"}"), 2);
+}
+
+#[test]
+fn gateways_that_share_a_store_sweep_it_together() {
+    let here = Oci::new();
+    for _ in 0..20 {
+        here.made(&here.world.alice(), &read("a b/x+y"));
+    }
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| here.world.sweep_pars(Duration::from_hours(25)).expect("swept"));
+        }
+    });
+    assert_eq!(here.left("alice"), (0, 0));
+    assert_eq!(here.metric("par_deletions_total{reason=\"expired\",result=\"deleted\"}"), 20);
+}
+
+#[test]
+fn a_user_has_so_many_pars_and_no_more() {
+    let here = Oci::new();
+    here.world.fill_pars("alice");
+    let refused = here.asked(&here.world.alice(), &read("a b/x+y"));
+    refused.assert_status(429);
+    assert!(refused.text().contains("1000 pre-authenticated requests"), "{}", refused.text());
+    here.made(&here.world.bob(), &read("a b/x+y"));
 }
 
 #[test]

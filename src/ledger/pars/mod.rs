@@ -167,13 +167,21 @@ impl Pars {
 
     /// Deletes a PAR at OCI, and forgets it then.
     async fn end(&self, id: &ParId, record: &ParRecord, why: ParEnd, now: SystemTime) -> Result<()> {
-        let deleted = self.delete_at_oci(id, record, now).await;
-        self.0.metrics.pars.ended(why, deleted.is_ok());
-        deleted?;
-        self.0.store.remove_par(&record.user, id).await?;
-        tracing::info!(
-            target: "audit", user = %record.user, par = %id, reason = why.label(), "a pre-authenticated request was deleted"
-        );
+        if let Err(error) = self.delete_at_oci(id, record, now).await {
+            self.0.metrics.pars.ended(why, false);
+            return Err(error);
+        }
+        // Another gateway may have been quicker, and has told of it.
+        if self.0.store.remove_par(&record.user, id).await? {
+            self.0.metrics.pars.ended(why, true);
+            tracing::info!(
+                target: "audit",
+                user = %record.user,
+                par = %id,
+                reason = why.label(),
+                "a pre-authenticated request was deleted"
+            );
+        }
         Ok(())
     }
 

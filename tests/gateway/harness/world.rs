@@ -11,13 +11,14 @@ use super::signer::{HOST, Request, Signer};
 use super::text::{assert_well_formed, element, uri_decode};
 use super::{Client, Response};
 use bucketwarden::account::{Account, Recount, Step};
+use bucketwarden::admit::quota::millis;
 use bucketwarden::admit::tiers::Tiers;
 use bucketwarden::app::Running as Gateway;
 use bucketwarden::config::Config;
 use bucketwarden::ledger::Ledger;
 use bucketwarden::ledger::pars::Pars;
 use bucketwarden::metrics::Metrics;
-use bucketwarden::store::{Assigned, ParId, ParRecord};
+use bucketwarden::store::{Assigned, MAX_PARS, ParId, ParRecord};
 use bucketwarden::types::{JobId, UserId};
 use bucketwarden::upstream::native::Native;
 
@@ -360,6 +361,26 @@ impl World {
         let native = Native::new(&config.upstream).expect("a client");
         let pars = Pars::new(store, tiers, native, Arc::new(Metrics::new().expect("metrics")));
         self.runtime.block_on(pars.sweep(bucketwarden::now())).expect("swept");
+    }
+
+    /// As many pre-authenticated requests on record as a user may have.
+    pub fn fill_pars(&self, user: &str) {
+        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
+        let due = millis(bucketwarden::now() + Duration::from_hours(1));
+        let record = ParRecord {
+            user: UserId::parse(user).expect("an id"),
+            generation: 0,
+            place: String::new(),
+            object: String::new(),
+            oci_id: None,
+            expires_at: due,
+            due,
+        };
+        self.runtime.block_on(async {
+            for _ in 0..MAX_PARS {
+                assert_eq!(store.add_par(&ParId::random(), &record).await, Ok(true));
+            }
+        });
     }
 
     /// The pre-authenticated requests on record of a user.
