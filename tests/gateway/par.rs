@@ -25,7 +25,7 @@ const SOON: Duration = Duration::from_secs(10);
 const SETTLED: Duration = Duration::from_secs(150);
 
 /// A gateway in front of OCI. Carol is a user of an issuer's, so that she can be disabled; the others are the file's.
-struct Oci {
+struct Scene {
     world: World,
     oci: StandIn,
     link: Link,
@@ -33,7 +33,7 @@ struct Oci {
     _key: tempfile::TempDir,
 }
 
-impl Oci {
+impl Scene {
     fn new() -> Self {
         Self::with("")
     }
@@ -234,7 +234,7 @@ fn carry(stream: TcpStream, server: SocketAddr, told: &(Mutex<Manner>, Condvar))
 
 #[test]
 fn a_par_is_made_opened_and_deleted() {
-    let here = Oci::new();
+    let here = Scene::new();
     let alice = here.world.alice();
     let made = here.made(&alice, &read("a b/x+y"));
     let url = made["url"].as_str().expect("a URL");
@@ -266,7 +266,7 @@ fn a_par_is_made_opened_and_deleted() {
 
 #[test]
 fn a_par_is_its_users_alone() {
-    let here = Oci::new();
+    let here = Scene::new();
     let (alice, bob) = (here.world.alice(), here.world.bob());
     let own = here.made(&alice, &read("a b/x+y"));
     let theirs = here.made(&bob, &read("a b/x+y"));
@@ -286,7 +286,7 @@ fn a_par_is_its_users_alone() {
 
 #[test]
 fn what_no_par_is_made_for() {
-    let here = Oci::with("max_expiry = \"2h\"\n");
+    let here = Scene::with("max_expiry = \"2h\"\n");
     let (alice, wanted) = (here.world.alice(), read("a b/x+y"));
     let but = |name: &str, value: Value| {
         let mut wanted = wanted.clone();
@@ -325,7 +325,7 @@ fn what_no_par_is_made_for() {
 
 #[test]
 fn a_par_ends_with_the_token_of_who_asked_for_it() {
-    let here = Oci::new();
+    let here = Scene::new();
     here.made_for_carol();
     let [at_oci] = here.oci.control().pars().try_into().expect("one");
     let left = (at_oci.time_expires - OffsetDateTime::now_utc()).whole_seconds();
@@ -334,7 +334,7 @@ fn a_par_ends_with_the_token_of_who_asked_for_it() {
 
 #[test]
 fn services_may_have_pars_that_write() {
-    let here = Oci::new();
+    let here = Scene::new();
     let wanted = json!({ "method": "PUT", "bucket": "models", "key": "new", "expires_in": 60 });
     let made = here.made(&here.world.svc(), &wanted);
     assert_eq!(made["method"], "PUT");
@@ -343,15 +343,15 @@ fn services_may_have_pars_that_write() {
     let stored = here.world.accepts(&here.world.svc().sign(Request::get("/models/new")));
     assert_eq!(stored.text(), "by a URL");
     here.world.accepts(&here.world.svc().sign(Request::put("/logs/job1/out", "a log")));
-    here.asked(&here.world.bob(), &json!({ "bucket": "logs", "key": "job1/out" })).assert_status(404);
     here.world.assign("job1", "alice");
-    let log = here.made(&here.world.alice(), &json!({ "bucket": "logs", "key": "job1/out" }));
-    assert_eq!(open("GET", &log, "").text(), "a log");
+    let log = json!({ "bucket": "logs", "key": "job1/out" });
+    assert_eq!(open("GET", &here.made(&here.world.alice(), &log), "").text(), "a log");
+    here.asked(&here.world.bob(), &log).assert_status(404);
 }
 
 #[test]
 fn pars_go_with_their_user() {
-    let here = Oci::new();
+    let here = Scene::new();
     let kept = here.made(&here.world.alice(), &read("a b/x+y"));
     let made = [here.made_for_carol(), here.made_for_carol()];
     assert_eq!(here.left("carol"), (3, 2));
@@ -369,7 +369,7 @@ fn pars_go_with_their_user() {
 
 #[test]
 fn who_is_disabled_while_a_par_is_made_gets_none() {
-    let here = Oci::new();
+    let here = Scene::new();
     here.link.now(Manner::HoldsAnswers);
     thread::scope(|scope| {
         let asking = scope.spawn(|| here.as_carol(asking(&read("a b/x+y"))));
@@ -385,7 +385,7 @@ fn who_is_disabled_while_a_par_is_made_gets_none() {
 
 #[test]
 fn the_sweeper_deletes_what_has_expired() {
-    let here = Oci::new();
+    let here = Scene::new();
     let short = json!({ "bucket": "datasets", "key": "a b/x+y", "expires_in": 600 });
     here.made(&here.world.alice(), &short);
     let long = here.made(&here.world.alice(), &read("a b/x+y"));
@@ -405,7 +405,7 @@ fn the_sweeper_deletes_what_has_expired() {
 
 #[test]
 fn gateways_that_share_a_store_sweep_it_together() {
-    let here = Oci::new();
+    let here = Scene::new();
     for _ in 0..20 {
         here.made(&here.world.alice(), &read("a b/x+y"));
     }
@@ -420,7 +420,7 @@ fn gateways_that_share_a_store_sweep_it_together() {
 
 #[test]
 fn a_user_has_so_many_pars_and_no_more() {
-    let here = Oci::new();
+    let here = Scene::new();
     here.world.fill_pars("alice");
     let refused = here.asked(&here.world.alice(), &read("a b/x+y"));
     refused.assert_status(429);
@@ -430,7 +430,7 @@ fn a_user_has_so_many_pars_and_no_more() {
 
 #[test]
 fn an_answer_that_was_lost_leaves_no_par() {
-    let here = Oci::new();
+    let here = Scene::new();
     let kept = here.made(&here.world.alice(), &read("a b/x+y"));
     here.link.now(Manner::LosesAnswers);
     here.asked(&here.world.alice(), &read("a b/x+y")).assert_status(503);
@@ -446,7 +446,7 @@ fn an_answer_that_was_lost_leaves_no_par() {
 
 #[test]
 fn nothing_is_lost_while_oci_is_away() {
-    let here = Oci::new();
+    let here = Scene::new();
     let alice = here.world.alice();
     let made = here.made(&alice, &read("a b/x+y"));
     here.made_for_carol();
@@ -471,7 +471,7 @@ fn nothing_is_lost_while_oci_is_away() {
 
 #[test]
 fn a_user_who_is_gone_from_the_file_has_no_pars() {
-    let here = Oci::new();
+    let here = Scene::new();
     here.made(&here.world.alice(), &read("a b/x+y"));
     here.made(&here.world.bob(), &read("a b/x+y"));
     here.world.sweep_pars_without("bob");

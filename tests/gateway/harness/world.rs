@@ -376,11 +376,9 @@ impl World {
             expires_at: due,
             due,
         };
-        self.runtime.block_on(async {
-            for _ in 0..MAX_PARS {
-                assert_eq!(store.add_par(&ParId::random(), &record).await, Ok(true));
-            }
-        });
+        let adding = (0..MAX_PARS).map(|_| async { store.add_par(&ParId::random(), &record).await });
+        let added = self.runtime.block_on(futures_util::future::join_all(adding));
+        assert!(added.iter().all(|added| *added == Ok(true)));
     }
 
     /// The pre-authenticated requests on record of a user.
