@@ -40,6 +40,7 @@ mod recursive_delete;
 #[path = "../store_contract/server.rs"]
 #[allow(dead_code, reason = "a cluster and a faulty link are for the contract of the stores")]
 mod redis_server;
+mod reload;
 mod streaming;
 mod sts;
 mod upstream_faults;
