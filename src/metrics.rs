@@ -2,6 +2,7 @@
 //! access key or a peer. Names and labels are the contract's; the text format is Prometheus 0.0.4.
 
 mod ledger;
+mod upstream;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::error::Code;
 use crate::s3::operation::Operation;
 use crate::types::WayIn;
 pub use ledger::{Ledger, TierUsage, Usage};
+pub use upstream::{Upstream, UpstreamKey};
 
 /// Stands for an operation where a request was refused before it had one.
 pub const NO_OPERATION: &str = "None";
@@ -38,6 +40,7 @@ pub struct Metrics {
     config_reloads: IntCounterVec,
     pub config_generations: IntGauge,
     pub ledger: Ledger,
+    pub upstream: Upstream,
     state: HashMap<StateOperation, Histogram>,
     pub state_available: IntGauge,
     /// Of the embedded store: many steps share one.
@@ -227,6 +230,7 @@ impl Metrics {
             "Configurations in use: more than one while requests from before a reload go on.",
         )?;
         let ledger = Ledger::register(&registry)?;
+        let upstream_state = Upstream::register(&registry)?;
         let state_durations = histograms_of(
             "state_duration_seconds",
             "From a request to the state store to its durable answer.",
@@ -276,6 +280,7 @@ impl Metrics {
             config_reloads,
             config_generations,
             ledger,
+            upstream: upstream_state,
             state: state.into(),
             state_available,
             state_commits,

@@ -75,23 +75,15 @@ impl Generation {
     }
 
     pub(super) fn next(&self, kept: &Kept, config: Config) -> anyhow::Result<Self> {
-        let upstream = self.next_upstream(kept, &config)?;
+        let authenticator = Arc::new(self.rooms.authenticator.renewed(&config)?);
+        let upstream = Arc::new(self.rooms.upstream.renewed(&config.upstream)?);
         let rooms = Rooms {
-            authenticator: Arc::new(self.rooms.authenticator.renewed(&config)?),
+            authenticator,
             tiers: Arc::new(self.rooms.tiers.renewed(&config)),
             ledger: self.rooms.ledger.renewed(upstream.clone(), &config),
             upstream,
         };
         Self::assemble(kept, config, rooms, self.certificate.clone())
-    }
-
-    /// The same one, with its connections, unless something about it changed. What a file of roots holds is only known
-    /// when it is read.
-    fn next_upstream(&self, kept: &Kept, config: &Config) -> anyhow::Result<Arc<Upstream>> {
-        if config.upstream == self.config.upstream && config.upstream.ca_file.is_none() {
-            return Ok(self.rooms.upstream.clone());
-        }
-        Ok(Arc::new(Upstream::new(&config.upstream, kept.metrics.clone())?))
     }
 
     fn assemble(

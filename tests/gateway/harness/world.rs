@@ -53,6 +53,8 @@ pub struct Settings<'a> {
     pub upstream_at: Option<SocketAddr>,
     /// Whether it is said to speak TLS.
     pub upstream_tls: bool,
+    /// `s3` if not said.
+    pub dialect: Option<&'a str>,
 }
 
 impl World {
@@ -217,6 +219,15 @@ impl World {
     pub fn admin_get(&self, path: &str) -> Response {
         Client::connect(self.admin)
             .send(&Request::get(path).header("host", "localhost").header("connection", "close"))
+    }
+
+    /// The sum of a metric's series.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.admin_get("/metrics").text();
+        let lines = text.lines().filter(|line| line.split([' ', '{']).next() == Some(name));
+        lines
+            .map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect(line))
+            .sum()
     }
 
     /// One exchange with the admin API by whoever holds its token.
@@ -488,6 +499,7 @@ fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
         "uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"\n\
          requests_per_second = \"unlimited\"\nmax_concurrent_requests = \"unlimited\"",
     );
+    let dialect = settings.dialect.unwrap_or("s3");
     let scheme = if settings.upstream_tls { "https" } else { "http" };
     let users: String = USERS
         .iter()
@@ -511,7 +523,7 @@ virtual_host_suffix = "{HOST}"
 listen = "127.0.0.1:0"
 token = "{ADMIN_TOKEN}"
 [upstream]
-dialect = "s3"
+dialect = "{dialect}"
 namespace = "{NAMESPACE}"
 region = "us-phoenix-1"
 bucket = "{REAL_BUCKET}"
