@@ -6,6 +6,7 @@
 mod admission;
 mod answer;
 mod batch;
+mod condition;
 mod copy;
 mod door;
 mod json_api;
@@ -30,6 +31,7 @@ use futures_util::FutureExt as _;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
+use prometheus::IntGauge;
 
 use crate::access::{self, About, Grant, Jobs};
 use crate::admit::Admit;
@@ -40,7 +42,8 @@ use crate::body::plan::UploadPlan;
 use crate::body::small;
 use crate::body::unread::Unread;
 use crate::body::upload::UploadHandle;
-use crate::config::{Config, RefusalStatus};
+use crate::config::{Config, Limit, RefusalStatus};
+use crate::dialect::Answers;
 use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
 use crate::ledger::Ledger;
@@ -55,7 +58,6 @@ use crate::types::{BucketName, Caller, ClientKey, RequestId};
 use crate::upstream::{self, Call, Upstream};
 use answer::{Answer, Content, Stream};
 pub use json_api::{ApiCall, JsonApi};
-use keep_alive::SlowOperations;
 use platform::Visit;
 pub use settle::Instruments;
 use settle::Record;
@@ -64,14 +66,16 @@ use token::{Context, Tokens};
 /// The body of every answer.
 pub type ResponseBody = Download<Stream, Record>;
 
+/// What one configuration makes of requests. A reload puts another in its place; requests end with the one they
+/// began with.
 pub struct Gateway {
-    authenticator: Authenticator,
+    authenticator: Arc<Authenticator>,
     buckets: HashMap<BucketName, access::Bucket>,
     /// In the order of the configuration, as `ListBuckets` shows them.
     bucket_names: Vec<BucketName>,
     /// Shared with operations that outlive their client.
     upstream: Arc<Upstream>,
-    slow_operations: SlowOperations,
+    slow_operation_timeout: Duration,
     jobs: Jobs,
     ledger: Ledger,
     pars: Pars,
@@ -84,9 +88,27 @@ pub struct Gateway {
     virtual_host_suffix: Option<String>,
     region: String,
     body_idle_timeout: Duration,
-    admit: Admit,
+    max_in_flight: Limit<usize>,
+    admit: Arc<Admit>,
     instruments: Instruments,
     plus: listing::PlusHabit,
+    _in_use: InUse,
+}
+
+/// Counts a configuration in use, until dropped.
+struct InUse(IntGauge);
+
+impl InUse {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Where a request came from.
@@ -136,12 +158,12 @@ impl Gateway {
     pub fn new(
         config: &Config,
         instruments: Instruments,
-        authenticator: Authenticator,
+        authenticator: Arc<Authenticator>,
         upstream: Arc<Upstream>,
         ledger: Ledger,
         pars: Pars,
         tiers: Arc<Tiers>,
-        admit: Admit,
+        admit: Arc<Admit>,
         api: Arc<dyn JsonApi>,
     ) -> Self {
         let tokens = Tokens::new(config.shared_secret());
@@ -154,7 +176,7 @@ impl Gateway {
             bucket_names: config.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
             buckets: access::Bucket::all(&config.buckets).into_iter().collect(),
             upstream,
-            slow_operations: SlowOperations::new(config.upstream.slow_operation_timeout),
+            slow_operation_timeout: config.upstream.slow_operation_timeout,
             jobs: Jobs::new(ledger.store().clone()),
             ledger,
             pars,
@@ -167,7 +189,9 @@ impl Gateway {
             virtual_host_suffix: config.server.virtual_host_suffix.clone(),
             region: config.upstream.region.clone(),
             body_idle_timeout: config.server.body_idle_timeout,
+            max_in_flight: config.server.max_in_flight,
             admit,
+            _in_use: InUse::new(&instruments.metrics.config_generations),
             instruments,
             plus: listing::PlusHabit::default(),
         }
@@ -211,7 +235,7 @@ impl Gateway {
         now: SystemTime,
         record: &mut Record,
     ) -> Result<Answer> {
-        record.permit = Some(self.admit.enter()?);
+        record.permit = Some(self.admit.enter(self.max_in_flight)?);
         check_http(parts)?;
         if self.is_api(parts) {
             return self.serve_api(parts, body, peer, now, record).await;
@@ -271,7 +295,14 @@ impl Gateway {
         let grant = self.grant(caller, bucket, request.operation.access(), about(request)).await?;
         let target = request.target.key.as_ref().map(|key| grant.target(key)).transpose()?;
         record.stage = None;
-        upstream::headers::refuse_unimplemented(request.operation, headers)?;
+        let dialect = self.upstream.dialect();
+        if dialect.answers(request.operation) == Answers::NotImplemented {
+            return Err(Code::NotImplemented.into());
+        }
+        if let Some(key) = &request.target.key {
+            self.check_name(key)?;
+        }
+        upstream::headers::refuse_unimplemented(dialect, request.operation, headers)?;
         Ok(Ask {
             parts: visit.parts,
             headers,
@@ -286,6 +317,14 @@ impl Gateway {
         })
     }
 
+    /// Refuses a key that no object of the upstream can have.
+    fn check_name(&self, key: &ClientKey) -> Result<()> {
+        if self.upstream.dialect().can_name(key.as_str()) {
+            return Ok(());
+        }
+        Err(Error::new(Code::InvalidURI).say("A key cannot contain a line feed or a carriage return."))
+    }
+
     async fn dispatch(
         &self,
         ask: Ask<'_>,
@@ -293,6 +332,7 @@ impl Gateway {
         body: &mut Unread,
         record: &mut Record,
     ) -> Result<Answer> {
+        self.look_at_condition(&ask, record).await?;
         // Boxed: a request's future is moved about before it runs, and would be as large as the largest of these.
         match ask.request.operation {
             Operation::ListBuckets | Operation::CreateBucket => {
@@ -420,9 +460,8 @@ impl Gateway {
         self.instruments.give_up();
     }
 
-    /// Waits for operations that go on without their clients.
+    /// Waits for operations that go on without their clients, also those of configurations before.
     pub async fn finish(&self) {
-        self.slow_operations.finish().await;
         self.ledger.finish().await;
         self.pars.finish().await;
     }

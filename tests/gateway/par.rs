@@ -30,6 +30,8 @@ struct Scene {
     oci: StandIn,
     link: Link,
     carol: String,
+    /// The section of the configuration.
+    native: String,
     _key: tempfile::TempDir,
 }
 
@@ -74,7 +76,7 @@ impl Scene {
             ..Settings::default()
         });
         let carol = TokenKey::hs256("", TOKEN_SECRET).token(&claims("carol"));
-        let here = Self { world, oci, link, carol, _key: folder };
+        let here = Self { world, oci, link, carol, native, _key: folder };
         for signer in [here.world.alice(), here.world.bob()] {
             here.world.accepts(&signer.sign(Request::put("/datasets/a%20b/x+y", "an object")));
         }
@@ -115,12 +117,6 @@ impl Scene {
             &json!({ "enabled": enabled }).to_string(),
         );
         assert_eq!(status, 200);
-    }
-
-    fn metric(&self, name: &str) -> u64 {
-        let text = self.world.admin_get("/metrics").text();
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("bucketwarden_{name} ")));
-        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
     }
 }
 
@@ -261,7 +257,7 @@ fn a_par_is_made_opened_and_deleted() {
     open("GET", &made, "").assert_status(404);
     assert_eq!(here.left("alice"), (0, 0));
     here.delete(&alice, id(&made)).assert_status(404);
-    assert_eq!(here.metric("par_deletions_total{reason=\"asked\",result=\"deleted\"}"), 1);
+    assert_eq!(here.world.metric("bucketwarden_par_deletions_total{reason=\"asked\",result=\"deleted\"}"), 1);
 }
 
 #[test]
@@ -364,7 +360,10 @@ fn pars_go_with_their_user() {
     here.made_for_carol();
     here.world.operate("DELETE", "/api/v1/admin/users/carol", "");
     eventually(SOON, "it is deleted", || here.left("carol") == (1, 0));
-    assert_eq!(here.metric("par_deletions_total{reason=\"revoked\",result=\"deleted\"}"), 3);
+    assert_eq!(
+        here.world.metric("bucketwarden_par_deletions_total{reason=\"revoked\",result=\"deleted\"}"),
+        3
+    );
 }
 
 #[test]
@@ -391,7 +390,7 @@ fn the_sweeper_deletes_what_has_expired() {
     let long = here.made(&here.world.alice(), &read("a b/x+y"));
     here.world.sweep_pars(Duration::from_secs(590)).expect("swept");
     assert_eq!(here.left("alice"), (2, 2));
-    assert_eq!(here.metric("pars"), 2);
+    assert_eq!(here.world.metric("bucketwarden_pars"), 2);
     here.world.sweep_pars(Duration::from_secs(610)).expect("swept");
     assert_eq!(here.left("alice"), (1, 1));
     open("GET", &long, "").assert_status(200);
@@ -400,7 +399,10 @@ fn the_sweeper_deletes_what_has_expired() {
     here.oci.control().delete_par(&at_oci.id);
     here.world.sweep_pars(Duration::from_hours(25)).expect("swept");
     assert_eq!(here.left("alice"), (0, 0));
-    assert_eq!(here.metric("par_deletions_total{reason=\"expired\",result=\"deleted\"}"), 2);
+    assert_eq!(
+        here.world.metric("bucketwarden_par_deletions_total{reason=\"expired\",result=\"deleted\"}"),
+        2
+    );
 }
 
 #[test]
@@ -415,7 +417,10 @@ fn gateways_that_share_a_store_sweep_it_together() {
         }
     });
     assert_eq!(here.left("alice"), (0, 0));
-    assert_eq!(here.metric("par_deletions_total{reason=\"expired\",result=\"deleted\"}"), 20);
+    assert_eq!(
+        here.world.metric("bucketwarden_par_deletions_total{reason=\"expired\",result=\"deleted\"}"),
+        20
+    );
 }
 
 #[test]
@@ -441,7 +446,10 @@ fn an_answer_that_was_lost_leaves_no_par() {
     here.world.sweep_pars(SETTLED).expect("swept");
     assert_eq!(here.left("alice"), (1, 1));
     open("GET", &kept, "").assert_status(200);
-    assert_eq!(here.metric("par_deletions_total{reason=\"unfinished\",result=\"deleted\"}"), 1);
+    assert_eq!(
+        here.world.metric("bucketwarden_par_deletions_total{reason=\"unfinished\",result=\"deleted\"}"),
+        1
+    );
 }
 
 #[test]
@@ -456,8 +464,8 @@ fn nothing_is_lost_while_oci_is_away() {
         assert!(!refused.text().contains("nsleak"), "{}", refused.text());
     }
     here.enable_carol(false);
-    let failed = "par_deletions_total{reason=\"revoked\",result=\"failed\"}";
-    eventually(SOON, "OCI was asked", || here.metric(failed) == 1);
+    let failed = "bucketwarden_par_deletions_total{reason=\"revoked\",result=\"failed\"}";
+    eventually(SOON, "OCI was asked", || here.world.metric(failed) == 1);
     here.world.sweep_pars(SETTLED).expect_err("OCI is away");
     assert_eq!((here.left("alice"), here.left("carol")), ((2, 2), (2, 1)));
 
@@ -474,6 +482,20 @@ fn a_user_who_is_gone_from_the_file_has_no_pars() {
     let here = Scene::new();
     here.made(&here.world.alice(), &read("a b/x+y"));
     here.made(&here.world.bob(), &read("a b/x+y"));
-    here.world.sweep_pars_without("bob");
-    assert_eq!((here.left("alice"), here.left("bob")), ((1, 1), (1, 0)));
+    here.world.reload_with("id = \"bob\"", "id = \"robert\"");
+    eventually(SOON, "a reload sweeps", || (here.left("alice"), here.left("bob")) == ((1, 1), (1, 0)));
+}
+
+#[test]
+fn a_reload_takes_the_api_key_away_and_brings_it_back() {
+    let here = Scene::new();
+    let alice = here.world.alice();
+    let made = here.made(&alice, &read("a b/x+y"));
+    here.world.reload_with(&here.native, "");
+    here.asked(&alice, &read("a b/x+y")).assert_status(501);
+    here.delete(&alice, id(&made)).assert_status(501);
+    here.world.sweep_pars(Duration::ZERO).expect("nothing is due");
+    here.world.reload_with("[auth]\n", &format!("{}\n[auth]\n", here.native));
+    here.delete(&alice, id(&made)).assert_status(204);
+    assert_eq!(here.left("alice"), (0, 0));
 }

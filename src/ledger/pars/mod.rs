@@ -60,6 +60,14 @@ impl Pars {
         Self(Arc::new(Inner { store, tiers, native, metrics, tasks: TaskTracker::new() }))
     }
 
+    /// The same, as another configuration has it. What is under way goes on with the one that it began with.
+    #[must_use]
+    pub fn renewed(&self, tiers: Arc<Tiers>, native: Option<Native>) -> Self {
+        let Inner { store, metrics, tasks, .. } = &*self.0;
+        let (store, metrics, tasks) = (store.clone(), metrics.clone(), tasks.clone());
+        Self(Arc::new(Inner { store, tiers, native, metrics, tasks }))
+    }
+
     /// The longest that a PAR may live, where there are any.
     pub fn max_expiry(&self) -> Result<Duration> {
         Ok(self.native()?.max_expiry())
