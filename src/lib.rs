@@ -59,6 +59,7 @@
 //! | what an upstream's error becomes | `upstream::errors` |
 //! | what a write does to its user's account | [`account`] |
 //! | recounts, expired leases, abandoned uploads | [`ledger`] |
+//! | pre-authenticated requests: OCI's own API, the record of them, their end | [`upstream::native`], [`ledger::pars`] |
 //! | access keys: made, sealed, looked up | `auth::keyring` |
 //! | users, keys and jobs at rest | `store::embedded::people`, `store::redis::people` |
 //! | what an operator changed | the log target `audit`, `admin::audit` |
@@ -69,6 +70,7 @@
 //! | limits on load: concurrency, rates, bandwidth | [`admit`], [`body::pace`] |
 //! | time limits of clients, of the upstream | `server::connection`, `upstream::watch` |
 //! | what becomes of a refusal, and why it was one | `gateway::refused`, [`refusals`] |
+//! | what a reload changes, keeps, and refuses to change | `app::reload`, `config::change` |
 //! | configuration keys, defaults, checks | [`config`], `config.toml.example` |
 //! | the store behind `bucketwarden dev` | [`dev_store`] |
 

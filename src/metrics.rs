@@ -2,6 +2,7 @@
 //! access key or a peer. Names and labels are the contract's; the text format is Prometheus 0.0.4.
 
 mod ledger;
+mod pars;
 mod upstream;
 
 use std::collections::HashMap;
@@ -17,12 +18,16 @@ use crate::error::Code;
 use crate::s3::operation::Operation;
 use crate::types::WayIn;
 pub use ledger::{Ledger, TierUsage, Usage};
+pub use pars::{ParEnd, Pars};
 pub use upstream::{Upstream, UpstreamKey};
 
 /// Stands for an operation where a request was refused before it had one.
 pub const NO_OPERATION: &str = "None";
 /// Stands for a way in where nobody was authenticated.
 pub const NO_AUTH: &str = "none";
+
+const RELOADED: &str = "success";
+const NOT_RELOADED: &str = "failure";
 
 pub struct Metrics {
     registry: Registry,
@@ -34,7 +39,10 @@ pub struct Metrics {
     pub connections: IntGauge,
     throttled: IntCounterVec,
     pub tls_reload_failures: IntCounter,
+    config_reloads: IntCounterVec,
+    pub config_generations: IntGauge,
     pub ledger: Ledger,
+    pub pars: Pars,
     pub upstream: Upstream,
     state: HashMap<StateOperation, Histogram>,
     pub state_available: IntGauge,
@@ -215,7 +223,17 @@ impl Metrics {
             "Certificate changes that could not be taken over.",
         )?;
         registry.register(Box::new(tls_reload_failures.clone()))?;
+        let config_reloads =
+            counters("config_reloads_total", "Times the configuration was read again.", &["result"])?;
+        for result in [RELOADED, NOT_RELOADED] {
+            config_reloads.with_label_values(&[result]);
+        }
+        let config_generations = gauge(
+            "config_generations",
+            "Configurations in use: more than one while requests from before a reload go on.",
+        )?;
         let ledger = Ledger::register(&registry)?;
+        let pars = Pars::register(&registry)?;
         let upstream_state = Upstream::register(&registry)?;
         let state_durations = histograms_of(
             "state_duration_seconds",
@@ -263,7 +281,10 @@ impl Metrics {
             connections,
             throttled,
             tls_reload_failures,
+            config_reloads,
+            config_generations,
             ledger,
+            pars,
             upstream: upstream_state,
             state: state.into(),
             state_available,
@@ -297,6 +318,10 @@ impl Metrics {
     pub fn auth_failure(&self, code: Code) {
         let reason = if AUTH_CODES.contains(&code) { code.as_str() } else { "Other" };
         self.auth_failures.with_label_values(&[reason]).inc();
+    }
+
+    pub fn config_reload(&self, succeeded: bool) {
+        self.config_reloads.with_label_values(&[if succeeded { RELOADED } else { NOT_RELOADED }]).inc();
     }
 
     pub fn throttled(&self, throttle: Throttle) {

@@ -65,6 +65,15 @@ impl Reconciler for Scripted {
     }
 }
 
+/// Reloads, as far as it says.
+struct Obedient;
+
+impl Reload for Obedient {
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, NotReloaded>> {
+        Box::pin(async { Ok(Reloaded { changed: vec!["users"], warnings: Vec::new() }) })
+    }
+}
+
 struct Door {
     address: SocketAddr,
     admin: Arc<Admin>,
@@ -88,6 +97,7 @@ impl Door {
         let store = Arc::new(Store::open(&state, metrics.clone()).await.expect("a store"));
         let tiers = Arc::new(Tiers::new(&configuration(), store.clone()));
         let keyring = Arc::new(Keyring::new(store.clone(), configuration().shared_secret()));
+        let pars = Pars::new(store.clone(), tiers.clone(), None, metrics.clone());
         let reconciler = Arc::new(Scripted { permits: Semaphore::new(0), counted: Mutex::default() });
         let admin = Arc::new(Admin {
             metrics,
@@ -96,13 +106,16 @@ impl Door {
             tiers,
             keyring,
             reconciler: reconciler.clone(),
+            pars,
+            reloader: Arc::new(Obedient),
             refusals: Arc::default(),
             token: token.map(|token| Secret::new(token.to_owned())),
+            per_user_top: 0,
         });
         admin.readiness.set(Phase::Ready);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let server = tokio::spawn(run(listener, admin.clone()));
+        let server = tokio::spawn(run(listener, Arc::new(ArcSwap::new(admin.clone()))));
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { address, admin, reconciler, client, server, _folder: folder }
     }

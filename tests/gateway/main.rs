@@ -36,6 +36,7 @@ mod oci_dialect;
 mod oci_native_self_test;
 mod oci_self_test;
 mod origin_self_test;
+mod par;
 mod payload_modes;
 mod platform_view;
 mod presign_api;
@@ -46,6 +47,7 @@ mod recursive_delete;
 #[path = "../store_contract/server.rs"]
 #[allow(dead_code, reason = "a cluster and a faulty link are for the contract of the stores")]
 mod redis_server;
+mod reload;
 mod streaming;
 mod sts;
 mod upstream_faults;
