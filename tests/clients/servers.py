@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from api_key import ApiKey
 from certificate import certificate
 from processes import Server, StartError, free_ports, own_environment, started, status_of
 from users import User
@@ -79,6 +80,11 @@ class Upstream:
         """What `[upstream]` says of it besides region, bucket and keys."""
         return f'dialect = "s3"\nendpoint = "{self.endpoint}"\n'
 
+    @property
+    def native(self):
+        """Its section of the configuration, where it has an API of its own."""
+        return ""
+
     def stop(self):
         self.server.stop(politely=False)  # nobody wants its data, and SeaweedFS takes 15 s to part with it
         for path in self.leftovers:
@@ -91,12 +97,22 @@ class StandIn(Upstream):
 
     secure_endpoint: str = ""
     authority: Path | None = None
+    native_endpoint: str = ""
+    api_key: ApiKey | None = None
     control: str = ""
 
     @property
     def dialect(self):
         where = f'endpoint = "{self.secure_endpoint}"\nca_file = "{self.authority}"\n'
         return f'dialect = "oci"\nnamespace = "{NAMESPACE}"\n{where}'
+
+    @property
+    def native(self):
+        key = self.api_key
+        return (
+            f'[upstream.native]\ntenancy = "{key.tenancy}"\nuser = "{key.user}"\nfingerprint = "{key.fingerprint}"\n'
+            f'key_file = "{key.private}"\nendpoint = "{self.native_endpoint}"\n'
+        )
 
     def administrator(self, bucket=REAL_BUCKET):
         """With the settings that OCI needs of boto3."""
@@ -223,17 +239,24 @@ def moto(folder):
 
 def oci(folder):
     """The stand-in for OCI: refuses whatever OCI refuses."""
-    made = certificate(folder)
+    made, api_key = certificate(folder), ApiKey.made(folder)
     command = [
         stand_in_binary(), f"--folder={folder / 'store'}", f"--namespace={NAMESPACE}", f"--bucket={REAL_BUCKET}",
         f"--region={REGION}", "--home-region=us-ashburn-1", f"--secret-key={':'.join(UPSTREAM_KEYS)}",
-        f"--tls-cert={made.chain}", f"--tls-key={made.key}",
+        f"--tls-cert={made.chain}", f"--tls-key={made.key}", f"--api-key={api_key.id}={api_key.public}",
     ]  # fmt: skip
     log = folder / "oci.log"
     server = Server("oci", command, lambda: b"\n" in log.read_bytes(), folder)
     places = json.loads(log.read_text().splitlines()[0])
     return StandIn(
-        "oci", places["s3"], server, secure_endpoint=places["s3_tls"], authority=made.authority, control=places["control"]
+        "oci",
+        places["s3"],
+        server,
+        secure_endpoint=places["s3_tls"],
+        authority=made.authority,
+        native_endpoint=places["native"],
+        api_key=api_key,
+        control=places["control"],
     )
 
 
@@ -392,7 +415,7 @@ token = "{admin_token}"
 bucket = "{REAL_BUCKET}"
 access_key_id = "{UPSTREAM_KEYS[0]}"
 secret_access_key = "{UPSTREAM_KEYS[1]}"
-
+{service.native}
 [auth]
 master_key = "{base64.b64encode(secrets.token_bytes(32)).decode()}"
 

@@ -1,11 +1,14 @@
 """What clients do by default and OCI refuses: it fails where they speak to OCI, and works through the gateway."""
 
 import io
+import json
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 
 from corpus import MIB, content
+from users import Command
 
 NO_CHUNKS = "AWS chunked encoding not supported"
 NO_HEADER = "A header you provided implies functionality that is not implemented"
@@ -114,6 +117,22 @@ def test_every_request_that_the_gateway_makes_is_one_that_oci_takes(target, alic
 
 
 _SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.mark.oci_defaults
+def test_a_pre_authenticated_request_is_a_plain_url(target, alice, folder, home):
+    key = f"{folder}/sp ace+%é"
+    alice.s3().put_object(Bucket=alice.datasets, Key=key, Body=b"shared")
+    curl = Command(("curl", "--silent", "--show-error"), alice.environment(home), home)
+    platform = (*curl.words, "--cacert", alice.authority, "--fail", "-H", f"Authorization: Bearer {alice.token}")
+    platform = replace(curl, words=platform)
+    wanted = json.dumps({"method": "GET", "bucket": alice.datasets, "key": key})
+    made = json.loads(platform("--json", wanted, f"{alice.endpoint}/api/v1/par"))
+    assert made["url"].startswith(f"{target.upstream.native_endpoint}/p/")
+    assert curl.bytes("--fail", made["url"]) == b"shared"
+    assert curl("-o", "/dev/null", "-w", "%{http_code}", "-T", __file__, made["url"]) == "404"
+    platform("-X", "DELETE", f"{alice.endpoint}/api/v1/par/{quote(made['id'], safe='')}")
+    assert curl("-o", "/dev/null", "-w", "%{http_code}", made["url"]) == "404"
 
 
 @pytest.mark.oci_throttled

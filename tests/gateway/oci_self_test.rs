@@ -1,16 +1,19 @@
 //! The OCI stand-in against itself: every refusal is provoked by a raw request. That it cannot be fooled is what makes
 //! the tests against it worth something.
 
+use std::net::SocketAddr;
+
 use time::Duration;
 
 use crate::harness::{
-    Chunked, Client, Request, Response, Signer, UNSIGNED, assert_well_formed, base64, checksum,
+    Chunked, Client, Request, Response, Signer, UNSIGNED, assert_well_formed, base64, checksum, eventually,
     flip_signature, md5,
 };
 use crate::oci::{Propagation, Settings, StandIn};
 
 const BUCKET: &str = "real-bucket";
 const REGION: &str = "us-phoenix-1";
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
 const KEY: (&str, &str) = ("customer-key", "customer-secret");
 const NO_KEY: &str = "The secret key required to complete authentication could not be found. The region must be \
                       specified if this is not the home region for the tenancy.";
@@ -27,9 +30,12 @@ fn at(rest: &str) -> String {
     format!("/{BUCKET}/{rest}")
 }
 
+fn addr(oci: &StandIn) -> SocketAddr {
+    oci.s3_endpoint().strip_prefix("http://").unwrap().parse().unwrap()
+}
+
 fn call(oci: &StandIn, request: &Request) -> Response {
-    let addr = oci.s3_endpoint().strip_prefix("http://").unwrap().parse().unwrap();
-    Client::connect(addr).send(request)
+    Client::connect(addr(oci)).send(request)
 }
 
 /// Refused so, in OCI's form.
@@ -238,6 +244,50 @@ fn aws_chunked_is_refused_until_the_region_has_it() {
         .header("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
         .body("9\r\nsome body\r\n0\r\n\r\n");
     refused(&oci, &signer().sign(undeclared), 411, "MissingContentLength");
+}
+
+#[test]
+fn aws_chunked_may_come_in_http_chunks() {
+    let oci = oci();
+    oci.control().allow_aws_chunked(true);
+    let how = Chunked::unsigned(4).trailer("x-amz-checksum-crc64nvme", checksum("crc64nvme", b"some body"));
+    let request = signer().sign_chunked(Request::put(&at("chunked"), "some body"), &how);
+    let body = String::from_utf8(request.body.clone()).expect("text");
+    let body = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    call(&oci, &request.header("transfer-encoding", "chunked").body(body)).assert_status(200);
+    assert_eq!(call(&oci, &signer().sign(Request::get(&at("chunked")))).text(), "some body");
+}
+
+#[test]
+fn a_body_that_is_cut_short_becomes_no_object() {
+    let oci = oci();
+    let request = signer().sign_unsigned_payload(Request::put(&at("short"), "0123456789"));
+    let mut client = Client::connect(addr(&oci));
+    client.write(request.head_bytes());
+    client.write("01234");
+    client.hang_up();
+    eventually(PATIENCE, "an answer", || {
+        oci.control().requests().first().is_some_and(|seen| seen.status == 400)
+    });
+    refused(&oci, &signer().sign(Request::get(&at("short"))), 404, "NoSuchKey");
+}
+
+#[test]
+fn who_asks_before_a_body_is_told_at_once() {
+    let oci = oci();
+    let put = || {
+        signer().sign_unsigned_payload(Request::put(&at("asked"), "body").header("expect", "100-continue"))
+    };
+    oci.control().throttle_next(1);
+    let mut early = Client::connect(addr(&oci));
+    early.write(put().head_bytes());
+    let refusal = early.response("PUT").expect("an answer before the body");
+    assert_eq!((refusal.status, refusal.interim.as_slice()), (429, [].as_slice()));
+    let mut client = Client::connect(addr(&oci));
+    client.write(put().head_bytes());
+    client.write("body");
+    let done = client.response("PUT").expect("an answer");
+    assert_eq!((done.status, done.interim.as_slice()), (200, [100].as_slice()));
 }
 
 #[test]

@@ -21,7 +21,9 @@ pub(super) fn decode(
     loop {
         let line = rest.line()?;
         let (size, extension) = line.split_once(';').unwrap_or((line, ""));
-        let size = usize::from_str_radix(size, 16).map_err(|_| incomplete("a chunk without a size"))?;
+        let is_hex = size.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let size = usize::from_str_radix(size, 16).ok().filter(|_| is_hex);
+        let size = size.ok_or_else(|| incomplete("a chunk without a size"))?;
         let data = rest.take(size)?;
         if let Some(chain) = &mut chain {
             let claimed = extension.strip_prefix("chunk-signature=").unwrap_or_default();
