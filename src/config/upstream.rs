@@ -230,33 +230,3 @@ fn key_fits(s: &Section, path: &Path, fingerprint: Option<&str>) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn oci_hosts_say_what_they_are() {
-        let host = |text: &str| oci_host(&text.parse().unwrap());
-        let native = |namespace: Option<&str>| {
-            Some(OciHost {
-                native: true,
-                namespace: namespace.map(str::to_owned),
-                region: "us-phoenix-1".into(),
-            })
-        };
-        assert_eq!(host("https://objectstorage.us-phoenix-1.oraclecloud.com"), native(None));
-        assert_eq!(host("https://objectstorage.us-phoenix-1.oraclecloud.com/n/ns1/b/x"), native(Some("ns1")));
-        assert_eq!(host("https://ns1.objectstorage.us-phoenix-1.oci.customer-oci.com"), native(Some("ns1")));
-        for compat in ["oci.customer-oci.com", "oraclecloud.com"] {
-            let found = host(&format!("https://ns1.compat.objectstorage.us-phoenix-1.{compat}")).unwrap();
-            assert!(!found.native);
-            assert_eq!(found.namespace.as_deref(), Some("ns1"));
-        }
-        for other in
-            ["https://objectstorage.example.com", "http://127.0.0.1:9000", "https://s3.amazonaws.com"]
-        {
-            assert_eq!(host(other), None, "{other}");
-        }
-    }
-}

@@ -257,7 +257,7 @@ fn a_par_is_made_opened_and_deleted() {
     open("GET", &made, "").assert_status(404);
     assert_eq!(here.left("alice"), (0, 0));
     here.delete(&alice, id(&made)).assert_status(404);
-    assert_eq!(here.world.metric("bucketwarden_par_deletions_total{reason=\"asked\",result=\"deleted\"}"), 1);
+    assert_eq!(here.world.series("bucketwarden_par_deletions_total{reason=\"asked\",result=\"deleted\"}"), 1);
 }
 
 #[test]
@@ -361,7 +361,7 @@ fn pars_go_with_their_user() {
     here.world.operate("DELETE", "/api/v1/admin/users/carol", "");
     eventually(SOON, "it is deleted", || here.left("carol") == (1, 0));
     assert_eq!(
-        here.world.metric("bucketwarden_par_deletions_total{reason=\"revoked\",result=\"deleted\"}"),
+        here.world.series("bucketwarden_par_deletions_total{reason=\"revoked\",result=\"deleted\"}"),
         3
     );
 }
@@ -390,7 +390,7 @@ fn the_sweeper_deletes_what_has_expired() {
     let long = here.made(&here.world.alice(), &read("a b/x+y"));
     here.world.sweep_pars(Duration::from_secs(590)).expect("swept");
     assert_eq!(here.left("alice"), (2, 2));
-    assert_eq!(here.world.metric("bucketwarden_pars"), 2);
+    assert_eq!(here.world.series("bucketwarden_pars"), 2);
     here.world.sweep_pars(Duration::from_secs(610)).expect("swept");
     assert_eq!(here.left("alice"), (1, 1));
     open("GET", &long, "").assert_status(200);
@@ -400,7 +400,7 @@ fn the_sweeper_deletes_what_has_expired() {
     here.world.sweep_pars(Duration::from_hours(25)).expect("swept");
     assert_eq!(here.left("alice"), (0, 0));
     assert_eq!(
-        here.world.metric("bucketwarden_par_deletions_total{reason=\"expired\",result=\"deleted\"}"),
+        here.world.series("bucketwarden_par_deletions_total{reason=\"expired\",result=\"deleted\"}"),
         2
     );
 }
@@ -418,7 +418,7 @@ fn gateways_that_share_a_store_sweep_it_together() {
     });
     assert_eq!(here.left("alice"), (0, 0));
     assert_eq!(
-        here.world.metric("bucketwarden_par_deletions_total{reason=\"expired\",result=\"deleted\"}"),
+        here.world.series("bucketwarden_par_deletions_total{reason=\"expired\",result=\"deleted\"}"),
         20
     );
 }
@@ -447,7 +447,7 @@ fn an_answer_that_was_lost_leaves_no_par() {
     assert_eq!(here.left("alice"), (1, 1));
     open("GET", &kept, "").assert_status(200);
     assert_eq!(
-        here.world.metric("bucketwarden_par_deletions_total{reason=\"unfinished\",result=\"deleted\"}"),
+        here.world.series("bucketwarden_par_deletions_total{reason=\"unfinished\",result=\"deleted\"}"),
         1
     );
 }
@@ -465,7 +465,7 @@ fn nothing_is_lost_while_oci_is_away() {
     }
     here.enable_carol(false);
     let failed = "bucketwarden_par_deletions_total{reason=\"revoked\",result=\"failed\"}";
-    eventually(SOON, "OCI was asked", || here.world.metric(failed) == 1);
+    eventually(SOON, "OCI was asked", || here.world.series(failed) == 1);
     here.world.sweep_pars(SETTLED).expect_err("OCI is away");
     assert_eq!((here.left("alice"), here.left("carol")), ((2, 2), (2, 1)));
 

@@ -56,8 +56,8 @@ fn users_and_keys_come_and_go() {
     let alice = Signer::new("AKALICE2", &world.alice().secret);
     kept.send(&control(&alice)).assert_status(200);
     assert!(world.accepts(&put(&carol, "new", "object")).is_whole());
-    assert_eq!(world.metric("bucketwarden_config_reloads_total{result=\"success\"}"), 1);
-    assert_eq!(world.metric("bucketwarden_config_reloads_total{result=\"failure\"}"), 0);
+    assert_eq!(world.series("bucketwarden_config_reloads_total{result=\"success\"}"), 1);
+    assert_eq!(world.series("bucketwarden_config_reloads_total{result=\"failure\"}"), 0);
 }
 
 #[test]
@@ -154,8 +154,8 @@ fn a_wrong_file_changes_nothing_and_is_told_whole() {
     assert!(!error.contains("secret-of-"), "{error}");
     assert_eq!(refused(&world).len(), error.lines().count());
     world.refuses_after(1, &world.bobby().sign(Request::get("/datasets/not-there")), NO_SUCH_KEY);
-    assert_eq!(world.metric("bucketwarden_config_reloads_total{result=\"failure\"}"), 2);
-    assert_eq!(world.metric("bucketwarden_config_generations"), 1);
+    assert_eq!(world.series("bucketwarden_config_reloads_total{result=\"failure\"}"), 2);
+    assert_eq!(world.series("bucketwarden_config_generations"), 1);
 
     // A file that an editor is just writing.
     world.write("config.toml", "[server");
@@ -216,14 +216,14 @@ fn many_at_once_come_one_after_the_other() {
         }
     });
     assert_eq!(changed.into_inner(), 1, "one of them found it");
-    assert_eq!(world.metric("bucketwarden_config_reloads_total{result=\"success\"}"), 6);
-    eventually(SOON, "one configuration is in use", || world.metric("bucketwarden_config_generations") == 1);
+    assert_eq!(world.series("bucketwarden_config_reloads_total{result=\"success\"}"), 6);
+    eventually(SOON, "one configuration is in use", || world.series("bucketwarden_config_generations") == 1);
 }
 
 #[test]
 fn a_configuration_goes_with_its_last_request() {
     let world = World::new();
-    let generations = || world.metric("bucketwarden_config_generations");
+    let generations = || world.series("bucketwarden_config_generations");
     assert_eq!(generations(), 1);
     world.origin.next(Act::silence());
     let mut client = world.client();
@@ -407,7 +407,7 @@ fn nothing_under_way_is_lost() {
     assert_eq!(account(), (sum, 0));
     world.recount("alice");
     assert_eq!(account(), (sum, 0), "as the bucket has it");
-    let success = world.metric("bucketwarden_config_reloads_total{result=\"success\"}");
+    let success = world.series("bucketwarden_config_reloads_total{result=\"success\"}");
     assert_eq!(success, u64::try_from(RELOADS).expect("it fits"));
-    eventually(SOON, "one configuration is in use", || world.metric("bucketwarden_config_generations") == 1);
+    eventually(SOON, "one configuration is in use", || world.series("bucketwarden_config_generations") == 1);
 }

@@ -135,7 +135,7 @@ impl World {
 
     /// What a series of the metrics says.
     #[track_caller]
-    pub fn metric(&self, series: &str) -> u64 {
+    pub fn series(&self, series: &str) -> u64 {
         let text = self.admin_get("/metrics").text();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a whole number")
@@ -223,7 +223,7 @@ impl World {
     }
 
     /// The sum of a metric's series.
-    pub fn metric_sum(&self, name: &str) -> f64 {
+    pub fn metric(&self, name: &str) -> f64 {
         let text = self.admin_get("/metrics").text();
         let lines = text.lines().filter(|line| line.split([' ', '{']).next() == Some(name));
         lines
