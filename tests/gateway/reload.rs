@@ -1,7 +1,7 @@
 //! The configuration, read again: all of it or nothing, and nobody under way notices.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use bucketwarden::admin::NotReloaded;
@@ -56,8 +56,8 @@ fn users_and_keys_come_and_go() {
     let alice = Signer::new("AKALICE2", &world.alice().secret);
     kept.send(&control(&alice)).assert_status(200);
     assert!(world.accepts(&put(&carol, "new", "object")).is_whole());
-    assert_eq!(world.metric("bucketwarden_config_reloads_total{result=\"success\"}"), 1);
-    assert_eq!(world.metric("bucketwarden_config_reloads_total{result=\"failure\"}"), 0);
+    assert_eq!(world.series("bucketwarden_config_reloads_total{result=\"success\"}"), 1);
+    assert_eq!(world.series("bucketwarden_config_reloads_total{result=\"failure\"}"), 0);
 }
 
 #[test]
@@ -82,14 +82,14 @@ fn limits_follow_and_what_was_used_stays_used() {
     assert!(answer.text().contains("exceeds maximum allowed 10 bytes"), "{}", answer.text());
 
     // The bucket of a rate that did not change is as empty as it was.
-    let spend = || (0..10).filter(|_| world.call(&control(&world.alice())).status == 200).count();
-    let spent = spend();
-    assert!((6..=8).contains(&spent), "{spent}");
+    let passed = || (0..10).filter(|_| world.call(&control(&world.alice())).status == 200).count();
+    let first = passed();
+    assert!((6..=8).contains(&first), "{first}");
     world.reload_with("max_file_size = \"10B\"", "max_file_size = \"20B\"");
-    let more = spend();
+    let more = passed();
     assert!(more <= 3, "{more} more after a reload");
     world.reload_with("burst = 6", "burst = 7");
-    let new = spend();
+    let new = passed();
     assert!(new >= 6, "{new} by the new limit");
 }
 
@@ -154,8 +154,8 @@ fn a_wrong_file_changes_nothing_and_is_told_whole() {
     assert!(!error.contains("secret-of-"), "{error}");
     assert_eq!(refused(&world).len(), error.lines().count());
     world.refuses_after(1, &world.bobby().sign(Request::get("/datasets/not-there")), NO_SUCH_KEY);
-    assert_eq!(world.metric("bucketwarden_config_reloads_total{result=\"failure\"}"), 2);
-    assert_eq!(world.metric("bucketwarden_config_generations"), 1);
+    assert_eq!(world.series("bucketwarden_config_reloads_total{result=\"failure\"}"), 2);
+    assert_eq!(world.series("bucketwarden_config_generations"), 1);
 
     // A file that an editor is just writing.
     world.write("config.toml", "[server");
@@ -216,14 +216,14 @@ fn many_at_once_come_one_after_the_other() {
         }
     });
     assert_eq!(changed.into_inner(), 1, "one of them found it");
-    assert_eq!(world.metric("bucketwarden_config_reloads_total{result=\"success\"}"), 6);
-    eventually(SOON, "one configuration is in use", || world.metric("bucketwarden_config_generations") == 1);
+    assert_eq!(world.series("bucketwarden_config_reloads_total{result=\"success\"}"), 6);
+    eventually(SOON, "one configuration is in use", || world.series("bucketwarden_config_generations") == 1);
 }
 
 #[test]
 fn a_configuration_goes_with_its_last_request() {
     let world = World::new();
-    let generations = || world.metric("bucketwarden_config_generations");
+    let generations = || world.series("bucketwarden_config_generations");
     assert_eq!(generations(), 1);
     world.origin.next(Act::silence());
     let mut client = world.client();
@@ -377,7 +377,7 @@ fn nothing_under_way_is_lost() {
             let so_far = answered.load(Ordering::Relaxed);
             let goes_on = || answered.load(Ordering::Relaxed) >= so_far + 8;
             eventually(SOON, "requests after the reload", || {
-                goes_on() || clients.iter().any(|client| client.is_finished())
+                goes_on() || clients.iter().any(ScopedJoinHandle::is_finished)
             });
         }
         over.store(true, Ordering::Relaxed);
@@ -407,7 +407,7 @@ fn nothing_under_way_is_lost() {
     assert_eq!(account(), (sum, 0));
     world.recount("alice");
     assert_eq!(account(), (sum, 0), "as the bucket has it");
-    let success = world.metric("bucketwarden_config_reloads_total{result=\"success\"}");
+    let success = world.series("bucketwarden_config_reloads_total{result=\"success\"}");
     assert_eq!(success, u64::try_from(RELOADS).expect("it fits"));
-    eventually(SOON, "one configuration is in use", || world.metric("bucketwarden_config_generations") == 1);
+    eventually(SOON, "one configuration is in use", || world.series("bucketwarden_config_generations") == 1);
 }

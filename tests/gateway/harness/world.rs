@@ -134,7 +134,7 @@ impl World {
 
     /// What a series of the metrics says.
     #[track_caller]
-    pub fn metric(&self, series: &str) -> u64 {
+    pub fn series(&self, series: &str) -> u64 {
         let text = self.admin_get("/metrics").text();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a whole number")
