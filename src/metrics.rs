@@ -230,7 +230,7 @@ impl Metrics {
         }
         let config_generations = gauge(
             "config_generations",
-            "Configurations in use: more than one while requests from before a reload go on.",
+            "Configurations in use: more than one while something from before a reload goes on.",
         )?;
         let ledger = Ledger::register(&registry)?;
         let pars = Pars::register(&registry)?;

@@ -181,9 +181,9 @@ mod tests {
     #[test]
     fn what_counts_is_a_matter_of_counted_prefixes() {
         let buckets = |text: &str| config(&[("[[users]]", &format!("{text}\n[[users]]"))]);
-        let one = buckets("[[buckets]]\nname = \"a\"\nprefix = \"a/{user_id}/\"");
-        let renamed = buckets("[[buckets]]\nname = \"b\"\nprefix = \"a/{user_id}/\"");
-        let moved = buckets("[[buckets]]\nname = \"a\"\nprefix = \"b/{user_id}/\"");
+        let one = buckets("[[buckets]]\nname = \"aaa\"\nprefix = \"a/{user_id}/\"");
+        let renamed = buckets("[[buckets]]\nname = \"bbb\"\nprefix = \"a/{user_id}/\"");
+        let moved = buckets("[[buckets]]\nname = \"aaa\"\nprefix = \"b/{user_id}/\"");
         assert!(one.counts_like(&renamed) && !one.counts_like(&moved));
     }
 }

@@ -31,7 +31,6 @@ use futures_util::FutureExt as _;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
-use prometheus::IntGauge;
 
 use crate::access::{self, About, Grant, Jobs};
 use crate::admit::Admit;
@@ -92,23 +91,6 @@ pub struct Gateway {
     admit: Arc<Admit>,
     instruments: Instruments,
     plus: listing::PlusHabit,
-    _in_use: InUse,
-}
-
-/// Counts a configuration in use, until dropped.
-struct InUse(IntGauge);
-
-impl InUse {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 /// Where a request came from.
@@ -191,7 +173,6 @@ impl Gateway {
             body_idle_timeout: config.server.body_idle_timeout,
             max_in_flight: config.server.max_in_flight,
             admit,
-            _in_use: InUse::new(&instruments.metrics.config_generations),
             instruments,
             plus: listing::PlusHabit::default(),
         }

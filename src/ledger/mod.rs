@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use prometheus::IntGauge;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -47,6 +48,23 @@ struct Inner {
     /// What a slow operation may take, also when its gateway is gone.
     slow: Duration,
     under_way: Arc<UnderWay>,
+    _in_use: InUse,
+}
+
+/// Counts a configuration in use, until dropped: whatever goes on under one has its ledger.
+struct InUse(IntGauge);
+
+impl InUse {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 struct UnderWay {
@@ -92,11 +110,12 @@ impl Ledger {
             quota,
             inventory: Inventory::new(upstream),
             scopes: scopes.collect(),
-            metrics,
             abandoned_after: config.quota.abandoned_upload_age,
             reconcile_every: config.quota.reconcile_interval,
             slow: config.upstream.slow_operation_timeout,
             under_way,
+            _in_use: InUse::new(&metrics.config_generations),
+            metrics,
         }))
     }
 

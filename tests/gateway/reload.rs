@@ -1,7 +1,7 @@
 //! The configuration, read again: all of it or nothing, and nobody under way notices.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use bucketwarden::admin::NotReloaded;
@@ -82,14 +82,14 @@ fn limits_follow_and_what_was_used_stays_used() {
     assert!(answer.text().contains("exceeds maximum allowed 10 bytes"), "{}", answer.text());
 
     // The bucket of a rate that did not change is as empty as it was.
-    let spend = || (0..10).filter(|_| world.call(&control(&world.alice())).status == 200).count();
-    let spent = spend();
-    assert!((6..=8).contains(&spent), "{spent}");
+    let passed = || (0..10).filter(|_| world.call(&control(&world.alice())).status == 200).count();
+    let first = passed();
+    assert!((6..=8).contains(&first), "{first}");
     world.reload_with("max_file_size = \"10B\"", "max_file_size = \"20B\"");
-    let more = spend();
+    let more = passed();
     assert!(more <= 3, "{more} more after a reload");
     world.reload_with("burst = 6", "burst = 7");
-    let new = spend();
+    let new = passed();
     assert!(new >= 6, "{new} by the new limit");
 }
 
@@ -377,7 +377,7 @@ fn nothing_under_way_is_lost() {
             let so_far = answered.load(Ordering::Relaxed);
             let goes_on = || answered.load(Ordering::Relaxed) >= so_far + 8;
             eventually(SOON, "requests after the reload", || {
-                goes_on() || clients.iter().any(|client| client.is_finished())
+                goes_on() || clients.iter().any(ScopedJoinHandle::is_finished)
             });
         }
         over.store(true, Ordering::Relaxed);
