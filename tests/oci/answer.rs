@@ -36,33 +36,32 @@ const CONDITIONS: [&str; 4] =
 pub(super) struct Tags(Mutex<HashMap<String, String>>);
 
 impl Tags {
-    /// `text` with every tag that the store computed from parts replaced.
-    fn disguise(&self, text: &str) -> String {
-        let is_part = |token: &str| {
-            token.split_once('-').is_some_and(|(md5, count)| {
-                md5.len() == 32
-                    && md5.bytes().all(|byte| byte.is_ascii_hexdigit())
-                    && count.parse::<u16>().is_ok()
-            })
-        };
-        let mut out = String::with_capacity(text.len());
-        for piece in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
-            let token = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-');
-            if is_part(token) {
-                out.push_str(&self.told(token));
-                out.push_str(&piece[token.len()..]);
-            } else {
-                out.push_str(piece);
-            }
+    /// A document with every tag that the store computed from parts replaced.
+    fn disguise_all(&self, xml: &str) -> String {
+        const OPEN: &str = "<ETag>";
+        let mut pieces = xml.split(OPEN);
+        let mut out = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let (tag, rest) = piece.split_once('<').expect("an element ends");
+            out.extend([OPEN, &self.disguise(tag), "<", rest]);
         }
         out
     }
 
+    /// One tag, with its quotes, however they are written.
+    fn disguise(&self, quoted: &str) -> String {
+        let tag = quoted.trim_matches('"').trim_start_matches("&quot;").trim_end_matches("&quot;");
+        match tag.split_once('-') {
+            Some((md5, count)) if md5.len() == 32 && count.parse::<u16>().is_ok() => {
+                quoted.replace(tag, &self.told(tag))
+            }
+            _ => quoted.to_owned(),
+        }
+    }
+
     fn told(&self, tag: &str) -> String {
-        let backwards: String = tag[..32].chars().rev().collect();
-        let groups =
-            [&backwards[..8], &backwards[8..12], &backwards[12..16], &backwards[16..20], &backwards[20..]];
-        let told = groups.join("-");
+        let md5: String = tag[..32].chars().rev().collect();
+        let told = [&md5[..8], &md5[8..12], &md5[12..16], &md5[16..20], &md5[20..]].join("-");
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(told.clone(), tag.to_owned());
         told
     }
@@ -108,7 +107,7 @@ pub(super) async fn dressed(
             message: part("Message").unwrap_or_default(),
         });
     }
-    let told = Bytes::from(tags.disguise(&text));
+    let told = Bytes::from(tags.disguise_all(&text));
     if head.headers.contains_key("content-length") {
         head.headers.insert("content-length", told.len().into());
     }

@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use super::serve::{Request, Response, whole};
 use super::sigv4::{self, Chain};
 use super::store::Store;
-use super::text::{query_pairs, uri_decode};
+use super::text::{base64, md5, query_pairs, uri_decode};
 use super::{Settings, headers};
 
 const MAX_KEY: usize = 1024;
@@ -128,8 +128,8 @@ impl Face {
             for name in headers::DIGESTS {
                 passed.remove(name);
             }
-            let md5 = super::text::base64(super::text::md5(&bytes));
-            passed.insert("content-md5", md5.parse().expect("base64 is a value"));
+            let digest = base64(md5(&bytes));
+            passed.insert("content-md5", digest.parse().expect("base64 is a value"));
         }
         let path = uri_decode(head.uri.path()).expect("it was decoded before");
         let answer = self.store.send(head.method.clone(), &path, &parameters, &passed, bytes).await;
