@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use tokio_rustls::TlsAcceptor;
+
+use super::log::Logs;
 use crate::admin::{Admin, Readiness, Reload};
 use crate::admit::Admit;
 use crate::admit::quota::{Ids, Quota};
@@ -19,9 +22,6 @@ use crate::server::Front;
 use crate::store::Store;
 use crate::tls::{self, Reloader};
 use crate::upstream::Upstream;
-use tokio_rustls::TlsAcceptor;
-
-use super::log::Logs;
 
 /// What lives as long as the process.
 #[derive(Clone)]
