@@ -14,6 +14,7 @@ mod errors;
 mod failure;
 pub mod headers;
 mod keys;
+pub mod native;
 mod retry;
 mod watch;
 

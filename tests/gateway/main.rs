@@ -36,6 +36,7 @@ mod oci_dialect;
 mod oci_native_self_test;
 mod oci_self_test;
 mod origin_self_test;
+mod par;
 mod payload_modes;
 mod platform_view;
 mod presign_api;

@@ -124,7 +124,8 @@ impl Control {
         self.lock().pars.push(par);
     }
 
-    pub(super) fn delete_par(&self, id: &str) -> Option<Par> {
+    /// As its maker would; `None` if there is none.
+    pub fn delete_par(&self, id: &str) -> Option<Par> {
         let mut state = self.lock();
         let place = state.pars.iter().position(|par| par.id == id)?;
         Some(state.pars.remove(place))
