@@ -23,11 +23,6 @@ impl Config {
             path: "server.proxy_protocol",
         },
         Unbuilt {
-            key: "[upstream.previous]",
-            missing: "the previous upstream key is not tried",
-            path: "upstream.previous",
-        },
-        Unbuilt {
             key: "[upstream.native]",
             missing: "there are no pre-authenticated requests",
             path: "upstream.native",
