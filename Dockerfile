@@ -1,11 +1,7 @@
-# syntax=docker/dockerfile:1
 # Bucketwarden as a container: one program, no shell, nobody's root, nothing to write to but /var/lib/bucketwarden.
 #
-#   docker build --build-arg COMMIT=$(git rev-parse --short=12 HEAD) -t bucketwarden .
-#   docker build --build-arg BINARY=prebuilt -t bucketwarden .    with target/release/bucketwarden as it lies there,
-#                                                                 built against glibc 2.36 or older
-#
-# README.md, "Container", says how to run it.
+# Arguments: COMMIT and SOURCE say where it comes from, in its labels; BINARY=prebuilt takes target/release/bucketwarden
+# as it lies there, linked against glibc 2.36 or older, instead of compiling. README.md, "Container", says how to run it.
 
 ARG BINARY=compiled
 
@@ -30,9 +26,11 @@ FROM ${BINARY} AS binary
 # manager that a breach could use.
 FROM gcr.io/distroless/cc-debian12:nonroot
 ARG COMMIT=unknown
+ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="Bucketwarden" \
       org.opencontainers.image.description="A streaming S3 gateway that gives every user of a platform a private, metered corner of one bucket" \
       org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.source=$SOURCE \
       org.opencontainers.image.revision=$COMMIT \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=binary /out/bucketwarden /usr/local/bin/bucketwarden

@@ -41,7 +41,8 @@ def image(buildah, checkout, tmp_path_factory):
     only_files = base.parent / "Dockerfile"
     only_files.write_text("FROM scratch\nCOPY . /\n")
     buildah.build(images.base_image(), base, dockerfile=only_files)
-    buildah.build(images.NAME, checkout, "--build-arg=BINARY=prebuilt", "--build-arg=COMMIT=0123456789ab")
+    arguments = {"BINARY": "prebuilt", "COMMIT": images.COMMIT, "SOURCE": images.SOURCE}
+    buildah.build(images.NAME, checkout, *(f"--build-arg={name}={value}" for name, value in arguments.items()))
     return images.NAME
 
 

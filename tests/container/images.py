@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "Dockerfile"
 NAME = "bucketwarden-under-test"
+COMMIT, SOURCE = "0123456789ab", "https://example.com/bucketwarden"
 # What a checkout does not hold, by its top-level name.
 UNTRACKED = shutil.ignore_patterns("target", ".git", ".venv", "bucketwarden-data", "__pycache__")
 # Of the packages that the base image holds, those whose libraries a Rust program loads.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import images
 import servers
 from corpus import MIB, content
-from images import ROOT
 from processes import free_ports, status_of
 from users import Command, User
 
@@ -55,12 +55,12 @@ def given(tmp_path, upstream):
 
 def test_the_image_says_how_it_is_to_be_run(buildah, image):
     config = buildah.config(image)
-    package = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
+    package = tomllib.loads((images.ROOT / "Cargo.toml").read_text())["package"]
     labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
     assert labels["version"] == package["version"]
     assert labels["licenses"] == package["license"]
     assert labels["description"] == package["description"]
-    assert labels["revision"] == "0123456789ab"
+    assert (labels["revision"], labels["source"]) == (images.COMMIT, images.SOURCE)
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == [PROGRAM] and config["Cmd"] == ["serve"]
     assert config["StopSignal"] == "SIGTERM"
