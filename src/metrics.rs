@@ -24,6 +24,9 @@ pub const NO_OPERATION: &str = "None";
 /// Stands for a way in where nobody was authenticated.
 pub const NO_AUTH: &str = "none";
 
+const RELOADED: &str = "success";
+const NOT_RELOADED: &str = "failure";
+
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
@@ -34,6 +37,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     throttled: IntCounterVec,
     pub tls_reload_failures: IntCounter,
+    config_reloads: IntCounterVec,
+    pub config_generations: IntGauge,
     pub ledger: Ledger,
     pub upstream: Upstream,
     state: HashMap<StateOperation, Histogram>,
@@ -215,6 +220,15 @@ impl Metrics {
             "Certificate changes that could not be taken over.",
         )?;
         registry.register(Box::new(tls_reload_failures.clone()))?;
+        let config_reloads =
+            counters("config_reloads_total", "Times the configuration was read again.", &["result"])?;
+        for result in [RELOADED, NOT_RELOADED] {
+            config_reloads.with_label_values(&[result]);
+        }
+        let config_generations = gauge(
+            "config_generations",
+            "Configurations in use: more than one while requests from before a reload go on.",
+        )?;
         let ledger = Ledger::register(&registry)?;
         let upstream_state = Upstream::register(&registry)?;
         let state_durations = histograms_of(
@@ -263,6 +277,8 @@ impl Metrics {
             connections,
             throttled,
             tls_reload_failures,
+            config_reloads,
+            config_generations,
             ledger,
             upstream: upstream_state,
             state: state.into(),
@@ -297,6 +313,10 @@ impl Metrics {
     pub fn auth_failure(&self, code: Code) {
         let reason = if AUTH_CODES.contains(&code) { code.as_str() } else { "Other" };
         self.auth_failures.with_label_values(&[reason]).inc();
+    }
+
+    pub fn config_reload(&self, succeeded: bool) {
+        self.config_reloads.with_label_values(&[if succeeded { RELOADED } else { NOT_RELOADED }]).inc();
     }
 
     pub fn throttled(&self, throttle: Throttle) {

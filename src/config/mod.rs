@@ -6,6 +6,7 @@
 
 mod buckets;
 mod build;
+mod change;
 mod layers;
 mod limits;
 mod masked;

@@ -174,11 +174,10 @@ impl Dialect {
     /// lets it read whatever it is asked for, and of what is not there OCI says 404.
     pub fn misses_key(self, refusal: Refusal<'_>, unexplained: bool) -> bool {
         match (refusal.status, refusal.code, self) {
-            (403, "InvalidAccessKeyId", _) => true,
+            (403, "InvalidAccessKeyId", _) | (401, "NotAuthenticated", Self::Oci) => true,
             (403, "SignatureDoesNotMatch", Self::Oci) => {
                 refusal.message.contains("secret key") || refusal.message.is_empty()
             }
-            (401, "NotAuthenticated", Self::Oci) => true,
             (401 | 403, "", Self::Oci) => unexplained,
             _ => false,
         }

@@ -294,7 +294,7 @@ mod tests {
         let mut place = concurrency.enter().await.expect("a place");
         let slow = place.hold(tokio::time::sleep(Duration::from_mins(5)));
         let other = async {
-            let began = tokio::time::Instant::now();
+            let began = Instant::now();
             drop(concurrency.enter().await.expect("a place"));
             began.elapsed()
         };

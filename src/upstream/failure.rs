@@ -44,7 +44,11 @@ impl Failure {
         upload: Option<&UploadHandle>,
     ) -> bool {
         match self {
-            Self::Client(_) | Self::TimedOut | Self::ExpectRefused(_) => false,
+            // A refusal to begin has rules of its own.
+            Self::Refused(Refused { reason: Reason::Throttled { .. } | Reason::KeyMissed, .. })
+            | Self::Client(_)
+            | Self::TimedOut
+            | Self::ExpectRefused(_) => false,
             Self::Transport(error) => match body {
                 UpstreamBody::Upload(_) => can_be_sent_again(upload),
                 UpstreamBody::Empty | UpstreamBody::Document(_) => {
@@ -55,8 +59,6 @@ impl Failure {
                 let passing = matches!(status.as_u16(), 500 | 502 | 503 | 504);
                 passing && call.is_idempotent() && call.method != Method::PUT && body.length() == 0
             }
-            // These have rules of their own: the call was not begun.
-            Self::Refused(Refused { reason: Reason::Throttled { .. } | Reason::KeyMissed, .. }) => false,
         }
     }
 

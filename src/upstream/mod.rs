@@ -209,8 +209,8 @@ impl Upstream {
         let mut tries = Tries::new(self.keys.choose(upload.is_some()));
         loop {
             let place = self.concurrency.enter().await.map_err(|error| tries.end(error))?;
-            let tried = self.attempt(call, body.again(), upload, &tries, place, now + began.elapsed()).await;
-            let failure = match tried {
+            let answer = self.attempt(call, body.again(), upload, &tries, place, now + began.elapsed()).await;
+            let failure = match answer {
                 Ok(mut response) => {
                     if tries.is_after_a_lost_answer() {
                         response.extensions_mut().insert(AfterALostAnswer);

@@ -2,7 +2,6 @@
 //! hold for every refusal and at the end of every test.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::origin::{GATEWAY_KEY, GATEWAY_SECRET, NAMESPACE, Origin, REAL_BUCKET, Seen};
@@ -10,8 +9,9 @@ use super::signer::{HOST, Request, Signer};
 use super::text::{assert_well_formed, element, uri_decode};
 use super::{Client, Response};
 use bucketwarden::account::{Account, Recount, Step};
+use bucketwarden::admin::{NotReloaded, Reloaded};
 use bucketwarden::app::Running as Gateway;
-use bucketwarden::config::Config;
+use bucketwarden::config::Sources;
 use bucketwarden::ledger::Ledger;
 use bucketwarden::store::Assigned;
 use bucketwarden::types::{JobId, UserId};
@@ -21,6 +21,7 @@ use bucketwarden::types::{JobId, UserId};
 pub type Answers<'a> = &'a [(u16, &'a str)];
 
 const USERS: [&str; 4] = ["alice", "bob", "bobby", "svc"];
+const CONFIG: &str = "config.toml";
 const ADMIN_TOKEN: &str = "an-admin-token-for-the-gateway-tests-0123456789";
 
 pub struct World {
@@ -30,8 +31,8 @@ pub struct World {
     admin: SocketAddr,
     client_names: Vec<&'static str>,
     runtime: tokio::runtime::Runtime,
-    /// Where the state lies; gone with the world.
-    _state: tempfile::TempDir,
+    /// Where configuration and state lie; gone with the world.
+    folder: tempfile::TempDir,
 }
 
 /// TOML lines by section, beyond what every world has.
@@ -52,6 +53,8 @@ pub struct Settings<'a> {
     pub upstream_at: Option<SocketAddr>,
     /// Whether it is said to speak TLS.
     pub upstream_tls: bool,
+    /// `s3` if not said.
+    pub dialect: Option<&'a str>,
 }
 
 impl World {
@@ -68,8 +71,7 @@ impl World {
     /// Makes a training job somebody's, as the admin API does.
     pub fn assign(&self, job: &str, user: &str) {
         let (job, user) = (JobId::parse(job).expect("an id"), UserId::parse(user).expect("an id"));
-        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
-        let assigned = self.runtime.block_on(store.assign_job(&job, &user));
+        let assigned = self.runtime.block_on(self.ledger().store().assign_job(&job, &user));
         assert!(matches!(assigned, Ok(Assigned::New | Assigned::Again)), "{assigned:?}");
     }
 
@@ -81,8 +83,10 @@ impl World {
     /// The ledger's own word on a user.
     pub fn account(&self, user: &str) -> Account {
         let user = UserId::parse(user).expect("an id");
-        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
-        self.runtime.block_on(store.account(&user)).expect("the store answers").unwrap_or_default()
+        self.runtime
+            .block_on(self.ledger().store().account(&user))
+            .expect("the store answers")
+            .unwrap_or_default()
     }
 
     pub fn recount(&self, user: &str) {
@@ -91,8 +95,49 @@ impl World {
 
     pub fn try_recount(&self, user: &str) -> bucketwarden::error::Result<()> {
         let user = UserId::parse(user).expect("an id");
-        let ledger = self.gateway.as_ref().expect("the gateway runs").ledger();
-        self.runtime.block_on(ledger.recount(&user, |_| {})).map(|_| ())
+        self.runtime.block_on(self.ledger().recount(&user, |_| {})).map(|_| ())
+    }
+
+    fn ledger(&self) -> Ledger {
+        self.running().ledger()
+    }
+
+    fn running(&self) -> &Gateway {
+        self.gateway.as_ref().expect("the gateway runs")
+    }
+
+    /// Changes one place in the configuration file.
+    #[track_caller]
+    pub fn edit(&self, old: &str, new: &str) {
+        let path = self.folder.path().join(CONFIG);
+        let text = std::fs::read_to_string(&path).expect("the file is there");
+        assert_eq!(text.matches(old).count(), 1, "{old} in {text}");
+        std::fs::write(path, text.replace(old, new)).expect("the file can be written");
+    }
+
+    /// Writes into the folder of the configuration file.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.folder.path().join(name), content).expect("the file can be written");
+    }
+
+    /// What SIGHUP does.
+    pub fn try_reload(&self) -> Result<Reloaded, NotReloaded> {
+        self.runtime.block_on(self.running().reload())
+    }
+
+    /// Changes the configuration file and has it taken over.
+    #[track_caller]
+    pub fn reload_with(&self, old: &str, new: &str) {
+        self.edit(old, new);
+        self.try_reload().expect("the configuration is right");
+    }
+
+    /// What a series of the metrics says.
+    #[track_caller]
+    pub fn series(&self, series: &str) -> u64 {
+        let text = self.admin_get("/metrics").text();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a whole number")
     }
 
     /// With more lines in `[server]`.
@@ -110,15 +155,17 @@ impl World {
         for user in ["alice", "bob", "bobby"] {
             origin.seed(&format!("datasets/{user}/control"), control_body(user));
         }
-        let state = tempfile::tempdir().expect("a temporary folder");
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let text = config(settings.upstream_at.unwrap_or(origin.addr), settings);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .expect("a runtime starts");
-        let loaded = load(&text, state.path());
-        let gateway = runtime.block_on(Gateway::start(&loaded)).expect("the gateway starts");
+        std::fs::write(folder.path().join(CONFIG), text).expect("the file can be written");
+        let working_dir = folder.path().to_owned();
+        let sources = Sources { file: Some(CONFIG.into()), env: Vec::new(), working_dir };
+        let gateway = runtime.block_on(Gateway::start(sources)).expect("the gateway starts");
         let (s3, admin) = (gateway.s3_addr(), gateway.admin_addr());
         // Everyone has been seen before: no test's request is a user's first, with a count of its own.
         runtime.block_on(async {
@@ -128,14 +175,14 @@ impl World {
                     continue;
                 }
                 if settings.upstream_at.is_some() {
-                    count_nothing(gateway.ledger(), &user).await;
+                    count_nothing(&gateway.ledger(), &user).await;
                 } else {
                     gateway.ledger().recount(&user, |_| {}).await.expect("the origin lists");
                 }
             }
         });
         origin.forget();
-        Self { origin, gateway: Some(gateway), s3, admin, client_names: Vec::new(), runtime, _state: state }
+        Self { origin, gateway: Some(gateway), s3, admin, client_names: Vec::new(), runtime, folder }
     }
 
     pub fn alice(&self) -> Signer {
@@ -172,6 +219,15 @@ impl World {
     pub fn admin_get(&self, path: &str) -> Response {
         Client::connect(self.admin)
             .send(&Request::get(path).header("host", "localhost").header("connection", "close"))
+    }
+
+    /// The sum of a metric's series.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.admin_get("/metrics").text();
+        let lines = text.lines().filter(|line| line.split([' ', '{']).next() == Some(name));
+        lines
+            .map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect(line))
+            .sum()
     }
 
     /// One exchange with the admin API by whoever holds its token.
@@ -429,13 +485,6 @@ fn assert_proper(seen: &Seen) {
     assert!(!walks, "{what}: a dot segment went upstream");
 }
 
-fn load(text: &str, base: &Path) -> Config {
-    match Config::from_toml(text, base) {
-        Ok(loaded) => loaded.config,
-        Err(problems) => panic!("the test configuration is refused: {problems}"),
-    }
-}
-
 /// Where the upstream is said to be elsewhere, nobody is there to list; nothing was stored either.
 async fn count_nothing(ledger: &Ledger, user: &UserId) {
     let step = |step| ledger.store().step(user, Step::Recount(step), 1);
@@ -450,6 +499,7 @@ fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
         "uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"\n\
          requests_per_second = \"unlimited\"\nmax_concurrent_requests = \"unlimited\"",
     );
+    let dialect = settings.dialect.unwrap_or("s3");
     let scheme = if settings.upstream_tls { "https" } else { "http" };
     let users: String = USERS
         .iter()
@@ -473,7 +523,7 @@ virtual_host_suffix = "{HOST}"
 listen = "127.0.0.1:0"
 token = "{ADMIN_TOKEN}"
 [upstream]
-dialect = "s3"
+dialect = "{dialect}"
 namespace = "{NAMESPACE}"
 region = "us-phoenix-1"
 bucket = "{REAL_BUCKET}"
