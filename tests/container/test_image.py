@@ -4,20 +4,25 @@ check that tells the truth, and a drain at SIGTERM though it is the first proces
 import json
 import os
 import secrets
+import signal
 import tomllib
+import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 import images
 import servers
 from corpus import MIB, content
-from processes import free_ports, status_of
+from processes import free_ports, poll, status_of
 from users import Command, User
 
 PROGRAM = "/usr/local/bin/bucketwarden"
 VOLUME = "/var/lib/bucketwarden"
 SECRETS = "/run/secrets"
+RELOADED = 'bucketwarden_config_reloads_total{result="success"} 1'
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +42,12 @@ def volume(tmp_path):
 
 
 @pytest.fixture
+def configuration(tmp_path):
+    """The folder that is mounted where commands look for config.toml, if there is to be one."""
+    return tmp_path / "configuration"
+
+
+@pytest.fixture
 def given(tmp_path, upstream):
     """Secrets that only the container's user may read."""
     folder = tmp_path / "secrets"
@@ -45,7 +56,7 @@ def given(tmp_path, upstream):
         "admin-token": secrets.token_urlsafe(36),
         "upstream-secret": upstream.users["alice"].secret_key,
         "master-key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
-        "carol-secret": secrets.token_urlsafe(30),
+        "users-secret": secrets.token_urlsafe(30),
     }
     for name, value in values.items():
         (folder / name).write_text(value + "\n")
@@ -118,15 +129,20 @@ def by_file(upstream, listen, admin):
         master_key_file = "{SECRETS}/master-key"
         [state]
         url = "redb:{VOLUME}/state.redb"
-        [[users]]
-        id = "carol"
-        access_keys = [{{ id = "CAROLKEY", secret_file = "{SECRETS}/carol-secret" }}]
     """
-    return text, {"BUCKETWARDEN_ADMIN__LISTEN": admin}
+    return text + user("carol"), {"BUCKETWARDEN_ADMIN__LISTEN": admin}
+
+
+def user(name):
+    return f"""
+        [[users]]
+        id = "{name}"
+        access_keys = [{{ id = "{name.upper()}KEY", secret_file = "{SECRETS}/users-secret" }}]
+    """
 
 
 @pytest.fixture(params=["by variables", "by a file"])
-def gateway(request, container, upstream, given, volume, tmp_path):
+def gateway(request, container, upstream, given, volume, configuration, tmp_path):
     """A running container, and carol, who is known to it."""
     real = upstream.users["alice"]
     listen, admin = (f"127.0.0.1:{port}" for port in free_ports(2))
@@ -135,8 +151,9 @@ def gateway(request, container, upstream, given, volume, tmp_path):
         variables = by_variables(real, listen, admin)
     else:
         text, variables = by_file(real, listen, admin)
-        (tmp_path / "config.toml").write_text(text)
-        mounts.append((tmp_path / "config.toml", "/etc/bucketwarden/config.toml", "ro"))
+        configuration.mkdir()
+        (configuration / "config.toml").write_text(text)
+        mounts.append((configuration, "/etc/bucketwarden", "ro"))
     running = container(mounts=mounts, **variables)
     for path in (volume, given, *given.iterdir()):
         os.chown(path, running.user, running.group)
@@ -152,7 +169,7 @@ def gateway(request, container, upstream, given, volume, tmp_path):
         key = json.loads(made.stdout)
         pair = (key["access_key_id"], key["secret_access_key"])
     else:
-        pair = ("CAROLKEY", (given / "carol-secret").read_text().strip())
+        pair = ("CAROLKEY", (given / "users-secret").read_text().strip())
     carol = User("carol", *pair, f"http://{listen}", real.region, {"datasets": "datasets"})
     return running, carol
 
@@ -190,6 +207,26 @@ def test_the_health_check_fails_where_nobody_is_ready(gateway):
     (free,) = free_ports(1)
     asked = running.execute(*running.health[1:], BUCKETWARDEN_ADMIN__LISTEN=f"127.0.0.1:{free}")
     assert asked.returncode == 1 and b"no gateway at" in asked.stderr
+
+
+@pytest.mark.parametrize("gateway", ["by a file"], indirect=True)
+def test_a_file_put_in_the_place_of_another_is_seen_by_a_reload(gateway, configuration):
+    running, carol = gateway
+    dave = replace(carol, name="dave", access_key="DAVEKEY", _clients={})
+    with pytest.raises(ClientError, match="InvalidAccessKeyId"):
+        dave.s3().list_objects_v2(Bucket="datasets")
+    changed = configuration / "config.toml.new"
+    changed.write_text((configuration / "config.toml").read_text() + user("dave"))
+    changed.rename(configuration / "config.toml")
+    os.kill(running.pid, signal.SIGHUP)
+    metrics = f"http://{running.environment['BUCKETWARDEN_ADMIN__LISTEN']}/metrics"
+    poll(lambda: RELOADED in text_of(metrics), 10, "the reload")
+    assert dave.s3().list_objects_v2(Bucket="datasets")["KeyCount"] == 0
+
+
+def text_of(url):
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read().decode()
 
 
 def status_lines(pid):
