@@ -29,6 +29,10 @@ mod listing;
 mod multipart;
 mod objects;
 mod objects_api;
+#[path = "../oci/mod.rs"]
+#[allow(dead_code, reason = "some of it is for the process that the client tests run")]
+mod oci;
+mod oci_self_test;
 mod origin_self_test;
 mod payload_modes;
 mod platform_view;
