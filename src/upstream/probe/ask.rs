@@ -209,12 +209,11 @@ impl<'a> Ask<'a> {
             });
         }
         let mut answer = std::pin::pin!(self.bench.client.request(request));
-        let response = match tokio::time::timeout(GATE_TIMEOUT, &mut answer).await {
-            Ok(answered) => answered,
-            Err(_) => {
-                gate.send_replace(true);
-                answer.await
-            }
+        let response = if let Ok(answered) = tokio::time::timeout(GATE_TIMEOUT, &mut answer).await {
+            answered
+        } else {
+            gate.send_replace(true);
+            answer.await
         };
         let response = response.map_err(|error| Cut::Silent(reason(&error)))?;
         let (parts, body) = response.into_parts();
@@ -306,7 +305,10 @@ impl<'a> Ask<'a> {
     }
 
     fn passes(&self, answer: &Answer) -> bool {
-        answer.is_throttling() || (answer.knows_no_key() && self.bench.seen().key_accepted)
+        // The answer to a HEAD names no reason.
+        let may_be_the_key = self.method == Method::HEAD && answer.status == StatusCode::FORBIDDEN;
+        let key = (answer.knows_no_key() || may_be_the_key) && self.bench.seen().key_accepted;
+        answer.is_throttling() || key
     }
 }
 
@@ -339,6 +341,12 @@ impl Answer {
             Some(error) => format!("{status} {}: {}", quoted(&error.code), quoted(&error.message)),
             None => status.to_string(),
         }
+    }
+
+    /// The same without the message: where a refusal is what was hoped for.
+    pub(super) fn names(&self) -> String {
+        let status = self.status.as_u16();
+        self.error().map_or_else(|| status.to_string(), |error| format!("{status} {}", quoted(&error.code)))
     }
 
     pub(super) fn is_throttling(&self) -> bool {

@@ -1,4 +1,4 @@
-//! DeleteObjects: which header about its body it wants. Each question deletes a real object and looks whether it is
+//! `DeleteObjects`: which header about its body it wants. Each question deletes a real object and looks whether it is
 //! gone, because clients have taken a refusal of the whole batch for a success.
 
 use http::{HeaderName, Method};

@@ -50,7 +50,7 @@ async fn content_md5(bench: &Bench) -> Tried {
         |value: String| bench.object(Method::PUT, "md5").header(CONTENT_MD5, value).bytes(CONTENT).send();
     let right = put(md5(CONTENT)).await?;
     let wrong = put(md5(b"other")).await?;
-    Ok(Verdict::is(right.ok() && !wrong.ok(), format!("right {}, wrong {}", right.says(), wrong.says())))
+    Ok(Verdict::is(right.ok() && !wrong.ok(), format!("right {}, wrong {}", right.names(), wrong.names())))
 }
 
 async fn additional(bench: &Bench, name: &str, algorithm: Algorithm) -> Tried {

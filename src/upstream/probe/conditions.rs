@@ -43,7 +43,7 @@ async fn is_untouched(bench: &Bench, name: &str) -> Tried<bool> {
 async fn put_new(bench: &Bench) -> Tried {
     let first = put(bench, "put-new", header::IF_NONE_MATCH, "*", CONTENT).await?;
     let second = put(bench, "put-new", header::IF_NONE_MATCH, "*", OTHER).await?;
-    let came = format!("new {}, again {}", first.says(), second.says());
+    let came = format!("new {}, again {}", first.names(), second.names());
     Ok(Verdict::is(first.ok() && !second.ok() && is_untouched(bench, "put-new").await?, came))
 }
 
@@ -55,7 +55,7 @@ async fn put_match(bench: &Bench) -> Tried {
         put(bench, "put-match", header::IF_MATCH, "\"00000000000000000000000000000000\"", OTHER).await?;
     let untouched = is_untouched(bench, "put-match").await?;
     let right = put(bench, "put-match", header::IF_MATCH, &etag, CONTENT).await?;
-    let came = format!("wrong {}, right {}", wrong.says(), right.says());
+    let came = format!("wrong {}, right {}", wrong.names(), right.names());
     Ok(Verdict::is(!wrong.ok() && untouched && right.ok(), came))
 }
 
@@ -64,7 +64,7 @@ async fn delete_match(bench: &Bench) -> Tried {
     let ask = bench.object(Method::DELETE, "delete-match");
     let answer = ask.header(header::IF_MATCH, "\"00000000000000000000000000000000\"").send().await?;
     let kept = is_untouched(bench, "delete-match").await?;
-    let came = format!("{}, the object is {}", answer.says(), if kept { "kept" } else { "gone" });
+    let came = format!("{}, the object is {}", answer.names(), if kept { "kept" } else { "gone" });
     Ok(Verdict::is(!answer.ok() && kept, came))
 }
 
@@ -75,6 +75,6 @@ async fn complete_new(bench: &Bench) -> Tried {
     let ask = multipart::complete(bench, "complete-new", &upload, &[(1, part)]);
     let answer = ask.header(header::IF_NONE_MATCH, "*").send().await?;
     let kept = is_untouched(bench, "complete-new").await?;
-    let came = format!("{}, the object is {}", answer.says(), if kept { "kept" } else { "overwritten" });
+    let came = format!("{}, the object is {}", answer.names(), if kept { "kept" } else { "overwritten" });
     Ok(Verdict::is(!answer.ok() && kept, came))
 }

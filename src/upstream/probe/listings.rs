@@ -1,4 +1,4 @@
-//! Listings: the forms of ListObjects that the gateway sends on for its clients and for its own counting.
+//! Listings: the forms of `ListObjects` that the gateway sends on for its clients and for its own counting.
 
 use std::collections::BTreeSet;
 
@@ -85,7 +85,8 @@ fn page(bench: &Bench, answer: &Answer) -> Result<(Vec<String>, Option<String>),
 
 fn compare(answer: &Answer, found: &[String], expected: &[&str]) -> Verdict {
     if found == expected {
-        return Verdict::yes(answer.says());
+        let names = if found.len() == 1 { "name" } else { "names" };
+        return Verdict::yes(format!("{}, {} {names}", answer.says(), found.len()));
     }
     Verdict::no(format!("{}, but it lists {found:?}, not {expected:?}", answer.says()))
 }

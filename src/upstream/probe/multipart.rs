@@ -35,7 +35,7 @@ fn part<'a>(bench: &'a Bench, name: &str, upload: &str, number: u16) -> Ask<'a> 
     ask.query("partNumber", &number.to_string()).query("uploadId", upload)
 }
 
-/// The part's ETag.
+/// The part's `ETag`.
 pub(super) async fn upload(
     bench: &Bench,
     name: &str,
@@ -95,7 +95,7 @@ async fn abort(bench: &Bench) -> Tried {
     upload(bench, "abort", &id, 1, CONTENT).await?;
     let answer = bench.object(Method::DELETE, "abort").query("uploadId", &id).send().await?;
     let after = bench.object(Method::GET, "abort").query("uploadId", &id).send().await?;
-    let came = format!("{}, then ListParts {}", answer.says(), after.says());
+    let came = format!("{}, then ListParts {}", answer.names(), after.names());
     Ok(Verdict::is(answer.ok() && after.code() == "NoSuchUpload", came))
 }
 

@@ -94,7 +94,7 @@ async fn conditions(bench: &Bench) -> Tried {
     let same = bench.object(Method::GET, "object").header(header::IF_NONE_MATCH, etag).send().await?;
     let other = bench.object(Method::GET, "object").header(header::IF_MATCH, "\"other\"").send().await?;
     let both = (same.status.as_u16(), other.status.as_u16());
-    Ok(Verdict::is(both == (304, 412), format!("If-None-Match {}, If-Match {}", same.says(), other.says())))
+    Ok(Verdict::is(both == (304, 412), format!("If-None-Match {}, If-Match {}", same.names(), other.names())))
 }
 
 async fn metadata(bench: &Bench) -> Tried {
@@ -143,7 +143,7 @@ async fn sse_c(bench: &Bench) -> Tried {
     let without = bench.object(Method::GET, "sse-c").send().await?;
     let with = with_own_key(bench.object(Method::GET, "sse-c")).send().await?;
     let works = !without.ok() && with.ok() && with.body == CONTENT;
-    Ok(Verdict::is(works, format!("with the key {}, without {}", with.says(), without.says())))
+    Ok(Verdict::is(works, format!("with the key {}, without {}", with.names(), without.names())))
 }
 
 /// A key for [`CONTENT`], which is no secret.

@@ -42,7 +42,7 @@ async fn hashed(bench: &Bench) -> Tried {
     let put = |hash| bench.object(Method::PUT, "hashed").bytes(CONTENT).sha256(hash).send();
     let right = put(sha256(CONTENT)).await?;
     let wrong = put(sha256(b"other")).await?;
-    Ok(Verdict::is(right.ok() && !wrong.ok(), format!("right {}, wrong {}", right.says(), wrong.says())))
+    Ok(Verdict::is(right.ok() && !wrong.ok(), format!("right {}, wrong {}", right.names(), wrong.names())))
 }
 
 async fn chunked(bench: &Bench, name: &str, form: Chunked) -> Tried {

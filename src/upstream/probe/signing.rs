@@ -3,6 +3,7 @@
 //! that answers the configured key as it answers nobody's does not know it; OCI says the same of a key that has
 //! not spread to all of its servers yet, and of a wrong region.
 
+use std::future::ready;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Method;
@@ -30,24 +31,25 @@ pub(super) async fn ask(run: &mut Run, bench: &Bench) {
         let question = accepted(bench, 1, &mut skew);
         let tried = "upstream.previous.access_key_id";
         let previous = run.ask("signing.previous", tried, Stake::Nobody, question).await;
-        run.ask("signing.either", "a key to work with", Stake::Gateway, either(current, previous)).await;
+        run.ask("signing.either", "a key to work with", Stake::Gateway, ready(Ok(either(current, previous))))
+            .await;
         bench.sign_by(usize::from(!current && previous));
         any |= previous;
     }
-    run.ask("clock.skew", "the upstream's Date", Stake::Nobody, async { clock(skew) }).await;
+    run.ask("clock.skew", "the upstream's Date", Stake::Nobody, ready(clock(skew))).await;
     if !any {
         run.block("no key is accepted");
     }
 }
 
-async fn either(current: bool, previous: bool) -> Tried {
-    Ok(match (current, previous) {
+fn either(current: bool, previous: bool) -> Verdict {
+    match (current, previous) {
         (true, true) => Verdict::yes("both keys are accepted")
             .setting("remove [upstream.previous] once every gateway has the new key"),
         (true, false) => Verdict::yes("the new key alone").setting("remove [upstream.previous]"),
         (false, true) => Verdict::yes("the previous key alone").setting("keep [upstream.previous]"),
         (false, false) => Verdict::no("neither key is accepted"),
-    })
+    }
 }
 
 async fn list(bench: &Bench, identity: &Identity, ahead: i64) -> Tried<Answer> {
@@ -129,7 +131,6 @@ async fn diagnose(bench: &Bench, identity: &Identity, refusal: &Answer, skew: Op
         .setting("check secret_access_key"))
 }
 
-/// Without what differs from one refusal to the next anyway.
 fn message(answer: &Answer) -> String {
     answer.error().map(|error| error.message).unwrap_or_default()
 }
@@ -138,23 +139,26 @@ fn nobodys_id() -> String {
     format!("BUCKETWARDEN{}", uuid::Uuid::new_v4().simple()).to_uppercase()
 }
 
-/// Regions that the refusal names, and the one that stands in where a service has none or knows its home only.
+/// Regions that the refusal names, and the one that stands in where clients have none to name.
 fn regions(refusal: &Answer, configured: &str) -> Vec<String> {
-    let text = refusal.text();
-    let in_document =
-        text.split_once("<Region>").and_then(|(_, rest)| rest.split_once('<')).map(|(region, _)| region);
-    let expecting =
-        text.split_once("expecting '").and_then(|(_, rest)| rest.split_once('\'')).map(|(region, _)| region);
+    let (text, message) = (refusal.text(), message(refusal));
+    let between = |text: &str, before: &str, after: char| {
+        let (_, rest) = text.split_once(before)?;
+        rest.split_once(after).map(|(found, _)| found.to_owned())
+    };
+    let named = [
+        between(&text, "<Region>", '<'),
+        between(&message, "expecting '", '\''),
+        refusal.header("x-amz-bucket-region").map(str::to_owned),
+        Some("us-east-1".to_owned()),
+    ];
     let mut regions: Vec<String> = Vec::new();
-    for region in [in_document, expecting, refusal.header("x-amz-bucket-region"), Some("us-east-1")]
-        .into_iter()
-        .flatten()
-    {
+    for region in named.into_iter().flatten() {
         // It goes into a header.
-        let plain = region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        if plain && !region.is_empty() && region != configured && !regions.iter().any(|other| other == region)
-        {
-            regions.push(region.to_owned());
+        let plain =
+            !region.is_empty() && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if plain && region != configured && !regions.contains(&region) {
+            regions.push(region);
         }
     }
     regions

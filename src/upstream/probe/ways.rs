@@ -1,9 +1,11 @@
 //! The upstream's own ways: versions, tags, how its errors look, which headers it adds, how it throttled.
 //! The conclusion tells the dialect from these.
 
+use std::future::ready;
+
 use http::Method;
 
-use super::ask::{Answer, quoted};
+use super::ask::quoted;
 use super::bench::Bench;
 use super::report::{Cut, Run, Stake, Tried, Verdict};
 use crate::s3::xml::{self, Versioning};
@@ -30,8 +32,8 @@ pub(super) async fn ask(run: &mut Run, bench: &Bench) -> Signs {
         error_shape(bench, &mut signs),
     )
     .await;
-    run.ask("answer.headers", "headers that come unasked", Stake::Nobody, headers(bench)).await;
-    run.ask("load.throttled", "answers that meant: slower", Stake::Nobody, throttled(bench)).await;
+    run.ask("answer.headers", "headers that come unasked", Stake::Nobody, ready(headers(bench))).await;
+    run.ask("load.throttled", "answers that meant: slower", Stake::Nobody, ready(Ok(throttled(bench)))).await;
     signs
 }
 
@@ -70,14 +72,10 @@ async fn error_shape(bench: &Bench, signs: &mut Signs) -> Tried {
     signs.message_before_code = code.zip(message).is_some_and(|(code, message)| message < code);
     let order = if signs.message_before_code { "Message before Code" } else { "Code before Message" };
     let id = if at("<RequestId>").is_some() { "with RequestId" } else { "without RequestId" };
-    Ok(Verdict::is(answer.code() == "NoSuchKey", format!("{}; {order}, {id}", says_code(&answer))))
+    Ok(Verdict::is(answer.code() == "NoSuchKey", format!("{}; {order}, {id}", answer.names())))
 }
 
-fn says_code(answer: &Answer) -> String {
-    format!("{} {}", answer.status.as_u16(), quoted(&answer.code()))
-}
-
-async fn headers(bench: &Bench) -> Tried {
+fn headers(bench: &Bench) -> Tried {
     let found: Vec<String> = bench
         .seen()
         .headers
@@ -93,11 +91,11 @@ async fn headers(bench: &Bench) -> Tried {
     if found.is_empty() { Err(Cut::Step("none".to_owned())) } else { Ok(Verdict::yes(found.join(", "))) }
 }
 
-async fn throttled(bench: &Bench) -> Tried {
+fn throttled(bench: &Bench) -> Verdict {
     let seen = bench.seen().clone();
     let keys = match seen.key_unknown {
         0 => String::new(),
         unknown => format!("; {unknown} did not know the key that others accepted"),
     };
-    Ok(Verdict::is(seen.throttled == 0, format!("{} of {}{keys}", seen.throttled, seen.answers)))
+    Verdict::is(seen.throttled == 0, format!("{} of {}{keys}", seen.throttled, seen.answers))
 }
