@@ -22,11 +22,13 @@ use crate::body::pace::Replicas;
 use crate::config::Config;
 use crate::gateway::{self, Instruments};
 use crate::ledger::Ledger;
+use crate::ledger::pars::Pars;
 use crate::metrics::Metrics;
 use crate::server::{Draining, Server};
 use crate::store::Store;
 use crate::tls::{self, Reload, Reloader};
 use crate::upstream::Upstream;
+use crate::upstream::native::Native;
 
 /// How long a draining gateway goes on accepting, so that whoever routes to it can notice.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -41,6 +43,7 @@ pub struct Bound {
     admin: TcpListener,
     server: Server,
     ledger: Ledger,
+    pars: Pars,
     heart: Heart,
     reloader: Option<Reloader>,
     metrics: Arc<Metrics>,
@@ -56,6 +59,7 @@ pub struct Running {
     readiness: Readiness,
     draining: Draining,
     ledger: Ledger,
+    pars: Pars,
     drain_timeout: Duration,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
@@ -85,6 +89,7 @@ impl Bound {
             metrics.clone(),
         );
         let ledger = Ledger::new(quota, upstream.clone(), config, metrics.clone());
+        let pars = Pars::new(store.clone(), tiers.clone(), Native::new(&config.upstream)?, metrics.clone());
         let back_door = Arc::new(Admin {
             metrics: metrics.clone(),
             readiness: Readiness::default(),
@@ -92,6 +97,7 @@ impl Bound {
             tiers: tiers.clone(),
             keyring: keyring.clone(),
             reconciler: Arc::new(ledger.clone()),
+            pars: pars.clone(),
             refusals: instruments.refusals.clone(),
             token: config.admin.token.clone(),
         });
@@ -110,6 +116,7 @@ impl Bound {
             Authenticator::new(config, keyring.clone())?,
             upstream,
             ledger.clone(),
+            pars.clone(),
             tiers,
             admission,
             Arc::new(api),
@@ -130,6 +137,7 @@ impl Bound {
             admin,
             server,
             ledger,
+            pars,
             heart: Heart { store, live },
             reloader,
             metrics,
@@ -173,6 +181,7 @@ impl Bound {
         background.push(AbortOnDrop(tokio::spawn(self.heart.beat_for_ever())));
         let ledger = self.ledger;
         background.push(AbortOnDrop(tokio::spawn(ledger.clone().sweep_for_ever())));
+        background.push(AbortOnDrop(tokio::spawn(self.pars.clone().sweep_for_ever())));
         if let Some(reloader) = self.reloader {
             background.push(AbortOnDrop(tokio::spawn(reload_certificate(reloader, self.metrics))));
         }
@@ -189,6 +198,7 @@ impl Bound {
             readiness,
             draining,
             ledger,
+            pars: self.pars,
             drain_timeout: self.drain_timeout,
             stop,
             server,
@@ -217,6 +227,10 @@ impl Running {
 
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    pub fn pars(&self) -> &Pars {
+        &self.pars
     }
 
     /// Not ready any more; accepts a moment longer, closing each connection after its answer; lets streams

@@ -58,6 +58,7 @@
 //! | what an upstream's error becomes | `upstream::errors` |
 //! | what a write does to its user's account | [`account`] |
 //! | recounts, expired leases, abandoned uploads | [`ledger`] |
+//! | pre-authenticated requests: OCI's own API, the record of them, their end | [`upstream::native`], [`ledger::pars`] |
 //! | access keys: made, sealed, looked up | `auth::keyring` |
 //! | users, keys and jobs at rest | `store::embedded::people`, `store::redis::people` |
 //! | what an operator changed | the log target `audit`, `admin::audit` |

@@ -2,6 +2,7 @@
 //! access key or a peer. Names and labels are the contract's; the text format is Prometheus 0.0.4.
 
 mod ledger;
+mod pars;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::error::Code;
 use crate::s3::operation::Operation;
 use crate::types::WayIn;
 pub use ledger::{Ledger, TierUsage, Usage};
+pub use pars::{ParEnd, Pars};
 
 /// Stands for an operation where a request was refused before it had one.
 pub const NO_OPERATION: &str = "None";
@@ -33,6 +35,7 @@ pub struct Metrics {
     throttled: IntCounterVec,
     pub tls_reload_failures: IntCounter,
     pub ledger: Ledger,
+    pub pars: Pars,
     state: HashMap<StateOperation, Histogram>,
     pub state_available: IntGauge,
     /// Of the embedded store: many steps share one.
@@ -213,6 +216,7 @@ impl Metrics {
         )?;
         registry.register(Box::new(tls_reload_failures.clone()))?;
         let ledger = Ledger::register(&registry)?;
+        let pars = Pars::register(&registry)?;
         let state_durations = histograms_of(
             "state_duration_seconds",
             "From a request to the state store to its durable answer.",
@@ -260,6 +264,7 @@ impl Metrics {
             throttled,
             tls_reload_failures,
             ledger,
+            pars,
             state: state.into(),
             state_available,
             state_commits,

@@ -44,6 +44,7 @@ use crate::config::{Config, RefusalStatus};
 use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
 use crate::ledger::Ledger;
+use crate::ledger::pars::Pars;
 use crate::metrics::Throttle;
 use crate::refusals::Stage;
 use crate::s3::operation::{self, Access, BodyKind, Operation, Target};
@@ -73,6 +74,7 @@ pub struct Gateway {
     slow_operations: SlowOperations,
     jobs: Jobs,
     ledger: Ledger,
+    pars: Pars,
     tiers: Arc<Tiers>,
     api: Arc<dyn JsonApi>,
     refusal_status: RefusalStatus,
@@ -137,6 +139,7 @@ impl Gateway {
         authenticator: Authenticator,
         upstream: Arc<Upstream>,
         ledger: Ledger,
+        pars: Pars,
         tiers: Arc<Tiers>,
         admit: Admit,
         api: Arc<dyn JsonApi>,
@@ -154,6 +157,7 @@ impl Gateway {
             slow_operations: SlowOperations::new(config.upstream.slow_operation_timeout),
             jobs: Jobs::new(ledger.store().clone()),
             ledger,
+            pars,
             tiers,
             api,
             refusal_status: config.quota.refusal_status,
@@ -420,6 +424,7 @@ impl Gateway {
     pub async fn finish(&self) {
         self.slow_operations.finish().await;
         self.ledger.finish().await;
+        self.pars.finish().await;
     }
 
     /// The URL at which this caller's client finds an object, for `Location` elements.

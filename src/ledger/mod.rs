@@ -5,6 +5,7 @@
 //! A write whose store is lost is refused; reads never ask here.
 
 mod inventory;
+pub mod pars;
 mod recount;
 mod sweep;
 

@@ -10,6 +10,7 @@ mod call;
 mod connect;
 mod errors;
 pub mod headers;
+pub mod native;
 pub mod probe;
 mod retry;
 mod watch;

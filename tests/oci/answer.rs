@@ -117,8 +117,7 @@ pub(super) async fn dressed(
 
 /// What every answer of OCI's S3 face carries.
 pub(super) fn sign_off(headers: &mut HeaderMap) {
-    let id = format!("phx-1:{}", URL_SAFE_NO_PAD.encode([uuid::Uuid::new_v4().into_bytes(); 3].concat()));
-    let id = HeaderValue::from_str(&id).expect("base64 is a value");
+    let id = request_id();
     headers.insert("opc-request-id", id.clone());
     headers.insert("x-amz-request-id", id);
     let exposed = headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>().join(",");
@@ -134,4 +133,11 @@ pub(super) fn sign_off(headers: &mut HeaderMap) {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+}
+
+/// `<region key>-1:` and some 60 characters of base64.
+pub(super) fn request_id() -> HeaderValue {
+    let random: Vec<u8> = (0..3).flat_map(|_| uuid::Uuid::new_v4().into_bytes()).collect();
+    let id = format!("phx-1:{}", URL_SAFE_NO_PAD.encode(random));
+    HeaderValue::from_str(&id).expect("base64 is a value")
 }

@@ -5,6 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::HeaderMap;
 use http::request::Parts;
+use time::OffsetDateTime;
+
+use super::par::Par;
 
 /// How far a customer secret key has spread among OCI's front ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +44,7 @@ struct State {
     since: u64,
     chunked: bool,
     seen: Vec<Seen>,
+    pars: Vec<Par>,
 }
 
 struct Key {
@@ -98,6 +102,33 @@ impl Control {
 
     pub fn forget_requests(&self) {
         self.lock().seen.clear();
+    }
+
+    /// The pre-authenticated requests that there are, expired ones too, in the order of their making.
+    pub fn pars(&self) -> Vec<Par> {
+        self.lock().pars.clone()
+    }
+
+    /// Lets one expire now.
+    pub fn expire_par(&self, id: &str) {
+        let mut state = self.lock();
+        let par = state.pars.iter_mut().find(|par| par.id == id).expect("a PAR that is there");
+        par.time_expires = OffsetDateTime::UNIX_EPOCH;
+    }
+
+    pub(super) fn par(&self, id: &str) -> Option<Par> {
+        self.lock().pars.iter().find(|par| par.id == id).cloned()
+    }
+
+    pub(super) fn add_par(&self, par: Par) {
+        self.lock().pars.push(par);
+    }
+
+    /// As its maker would; `None` if there is none.
+    pub fn delete_par(&self, id: &str) -> Option<Par> {
+        let mut state = self.lock();
+        let place = state.pars.iter().position(|par| par.id == id)?;
+        Some(state.pars.remove(place))
     }
 
     /// Notes a request; the number is for `answered`.

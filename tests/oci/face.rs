@@ -20,7 +20,7 @@ use super::{Settings, headers};
 const MAX_KEY: usize = 1024;
 
 pub(super) struct Face {
-    settings: Settings,
+    settings: Arc<Settings>,
     control: Arc<Control>,
     store: Arc<Store>,
     tags: Tags,
@@ -35,7 +35,7 @@ struct Admitted {
 }
 
 impl Face {
-    pub(super) fn new(settings: Settings, control: Arc<Control>, store: Arc<Store>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, control: Arc<Control>, store: Arc<Store>) -> Self {
         Self { settings, control, store, tags: Tags::default() }
     }
 

@@ -15,9 +15,12 @@ mod chunked;
 mod control;
 mod face;
 mod headers;
+mod native;
 mod operation;
+mod par;
 mod payload;
 mod refusal;
+mod rsa;
 mod serve;
 mod sigv4;
 mod store;
@@ -68,6 +71,7 @@ impl Default for Settings {
 /// A running stand-in; it ends, and its objects are gone, when this is dropped.
 pub struct StandIn {
     s3_endpoint: String,
+    native_endpoint: String,
     control: Arc<Control>,
     /// What it runs on, where that is its own.
     runtime: Option<Runtime>,
@@ -82,11 +86,15 @@ impl StandIn {
         let control = Arc::new(Control::new(settings.keys.clone()));
         let mut tasks = JoinSet::new();
         let store = store::Store::start(folder.path(), &settings, &mut tasks).await;
-        let listener = listener().await;
-        let s3_endpoint = endpoint(&listener);
+        let settings = Arc::new(settings);
+        let (s3, api) = (listener().await, listener().await);
+        let (s3_endpoint, native_endpoint) = (endpoint(&s3), endpoint(&api));
+        let native = native::Native::new(Arc::clone(&settings), Arc::clone(&control), Arc::clone(&store));
+        let native = Arc::new(native);
         let face = Arc::new(face::Face::new(settings, Arc::clone(&control), store));
-        tasks.spawn(serve::accept(listener, move |request| Arc::clone(&face).answer(request)));
-        Self { s3_endpoint, control, runtime: None, _tasks: tasks, _folder: folder }
+        tasks.spawn(serve::accept(s3, move |request| Arc::clone(&face).answer(request)));
+        tasks.spawn(serve::accept(api, move |request| Arc::clone(&native).answer(request)));
+        Self { s3_endpoint, native_endpoint, control, runtime: None, _tasks: tasks, _folder: folder }
     }
 
     /// On threads of its own, for callers that block.
@@ -100,6 +108,11 @@ impl StandIn {
     /// `http://127.0.0.1:<port>`, path style.
     pub fn s3_endpoint(&self) -> String {
         self.s3_endpoint.clone()
+    }
+
+    /// `http://127.0.0.1:<port>`: where `/n/…` is asked for, and where `accessUri` leads.
+    pub fn native_endpoint(&self) -> String {
+        self.native_endpoint.clone()
     }
 
     pub fn control(&self) -> &Control {

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::origin::{GATEWAY_KEY, GATEWAY_SECRET, NAMESPACE, Origin, REAL_BUCKET, Seen};
@@ -10,11 +11,16 @@ use super::signer::{HOST, Request, Signer};
 use super::text::{assert_well_formed, element, uri_decode};
 use super::{Client, Response};
 use bucketwarden::account::{Account, Recount, Step};
+use bucketwarden::admit::quota::millis;
+use bucketwarden::admit::tiers::Tiers;
 use bucketwarden::app::Running as Gateway;
 use bucketwarden::config::Config;
 use bucketwarden::ledger::Ledger;
-use bucketwarden::store::Assigned;
+use bucketwarden::ledger::pars::Pars;
+use bucketwarden::metrics::Metrics;
+use bucketwarden::store::{Assigned, MAX_PARS, ParId, ParRecord};
 use bucketwarden::types::{JobId, UserId};
+use bucketwarden::upstream::native::Native;
 
 /// Statuses and codes that answer a request rightly. An empty code asks for none: what the HTTP layer itself
 /// refuses has no S3 error.
@@ -26,6 +32,7 @@ const ADMIN_TOKEN: &str = "an-admin-token-for-the-gateway-tests-0123456789";
 pub struct World {
     pub origin: Origin,
     gateway: Option<Gateway>,
+    config: Config,
     s3: SocketAddr,
     admin: SocketAddr,
     client_names: Vec<&'static str>,
@@ -38,6 +45,8 @@ pub struct World {
 #[derive(Default)]
 pub struct Settings<'a> {
     pub server: &'a str,
+    /// Of the upstream, if not `s3`.
+    pub dialect: Option<&'a str>,
     pub upstream: &'a str,
     /// Of the tier that everyone is in; by default as shipped, but without end to uploads and requests.
     pub limits: Option<&'a str>,
@@ -135,7 +144,16 @@ impl World {
             }
         });
         origin.forget();
-        Self { origin, gateway: Some(gateway), s3, admin, client_names: Vec::new(), runtime, _state: state }
+        Self {
+            origin,
+            gateway: Some(gateway),
+            config: loaded,
+            s3,
+            admin,
+            client_names: Vec::new(),
+            runtime,
+            _state: state,
+        }
     }
 
     pub fn alice(&self) -> Signer {
@@ -328,6 +346,50 @@ impl World {
         }
     }
 
+    /// What is under way of pre-authenticated requests, as their sweeper sees it so much later.
+    pub fn sweep_pars(&self, later: Duration) -> bucketwarden::error::Result<()> {
+        let pars = self.gateway.as_ref().expect("the gateway runs").pars();
+        self.runtime.block_on(pars.sweep(bucketwarden::now() + later))
+    }
+
+    /// The same by a gateway whose configuration file does not have this user.
+    pub fn sweep_pars_without(&self, user: &str) {
+        let mut config = self.config.clone();
+        config.users.retain(|managed| managed.id.as_str() != user);
+        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store().clone();
+        let tiers = Arc::new(Tiers::new(&config, store.clone()));
+        let native = Native::new(&config.upstream).expect("a client");
+        let pars = Pars::new(store, tiers, native, Arc::new(Metrics::new().expect("metrics")));
+        self.runtime.block_on(pars.sweep(bucketwarden::now())).expect("swept");
+    }
+
+    /// As many pre-authenticated requests on record as a user may have.
+    pub fn fill_pars(&self, user: &str) {
+        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
+        let due = millis(bucketwarden::now() + Duration::from_hours(1));
+        let record = ParRecord {
+            user: UserId::parse(user).expect("an id"),
+            generation: 0,
+            place: String::new(),
+            object: String::new(),
+            oci_id: None,
+            expires_at: due,
+            due,
+        };
+        self.runtime.block_on(async {
+            for _ in 0..MAX_PARS {
+                assert_eq!(store.add_par(&ParId::random(), &record).await, Ok(true));
+            }
+        });
+    }
+
+    /// The pre-authenticated requests on record of a user.
+    pub fn pars_of(&self, user: &str) -> Vec<(ParId, ParRecord)> {
+        let user = UserId::parse(user).expect("an id");
+        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
+        self.runtime.block_on(store.pars_of(&user)).expect("the store answers")
+    }
+
     /// SIGTERM's behaviour: starts draining and returns at once.
     pub fn start_drain(&mut self) -> tokio::task::JoinHandle<()> {
         let gateway = self.gateway.take().expect("drained once");
@@ -450,6 +512,7 @@ fn config(upstream: SocketAddr, settings: &Settings<'_>) -> String {
         "uploads_per_hour = \"unlimited\"\nuploads_per_day = \"unlimited\"\n\
          requests_per_second = \"unlimited\"\nmax_concurrent_requests = \"unlimited\"",
     );
+    let dialect = settings.dialect.unwrap_or("s3");
     let scheme = if settings.upstream_tls { "https" } else { "http" };
     let users: String = USERS
         .iter()
@@ -473,7 +536,7 @@ virtual_host_suffix = "{HOST}"
 listen = "127.0.0.1:0"
 token = "{ADMIN_TOKEN}"
 [upstream]
-dialect = "s3"
+dialect = "{dialect}"
 namespace = "{NAMESPACE}"
 region = "us-phoenix-1"
 bucket = "{REAL_BUCKET}"
