@@ -5,13 +5,17 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
+use bucketwarden::config::ApiKey;
 use bucketwarden::dev_store::{DevStore, Settings as StoreSettings};
 use bucketwarden::types::Secret;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::harness::*;
-use crate::oci::{Propagation, Settings, StandIn};
+use crate::oci::{NativeKey, Propagation, Settings, StandIn};
 
 const BUCKET: &str = "real-bucket";
 const REGION: &str = "us-phoenix-1";
@@ -215,7 +219,7 @@ fn an_s3_service_is_told_from_oci_and_nothing_is_left() {
     );
     assert_eq!(
         probed.all("not_tried"),
-        ["reach.tls", "object.sse-c", "answer.headers"],
+        ["reach.tls", "object.sse-c", "answer.headers", "native.pars"],
         "{}",
         probed.everything()
     );
@@ -370,6 +374,43 @@ fn a_wrong_region_is_told_from_a_wrong_key() {
     let probed = setup(oci.s3_endpoint()).but(|setup| setup.region = "eu-frankfurt-1").probe();
     probed.assert_fails();
     assert!(probed.setting("signing.key").contains("upstream.region"), "{}", probed.everything());
+}
+
+#[test]
+fn the_native_api_is_asked_by_its_own_key_whatever_the_s3_face_says() {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+    let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+    let pem =
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", base64(private.as_ref()));
+    let fingerprint = ApiKey::from_pem(pem.as_bytes()).unwrap().fingerprint().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key.pem");
+    std::fs::write(&file, &pem).unwrap();
+    let (tenancy, user) = ("ocid1.tenancy.oc1..t", "ocid1.user.oc1..u");
+    let oci = StandIn::start_apart(Settings {
+        native_keys: vec![NativeKey {
+            key_id: format!("{tenancy}/{user}/{fingerprint}"),
+            public_key_der: public.as_ref().to_vec(),
+        }],
+        ..Settings::default()
+    });
+    let native = |user: &str| {
+        format!(
+            "namespace = \"{}\"\n[upstream.native]\ntenancy = \"{tenancy}\"\nuser = \"{user}\"\n\
+             fingerprint = \"{fingerprint}\"\nkey_file = \"{}\"\nendpoint = \"{}\"\n",
+            Settings::default().namespace,
+            file.display(),
+            oci.native_endpoint()
+        )
+    };
+    let with_user = |user: &str| setup(oci.s3_endpoint()).but(|setup| setup.more = native(user)).probe();
+    let probed = with_user(user);
+    assert_eq!(probed.outcome("native.pars"), "yes", "{}", probed.everything());
+    assert_eq!(probed.outcome("signing.key"), "no", "this stand-in knows no key of the S3 face");
+    let probed = with_user("ocid1.user.oc1..another");
+    assert_eq!(probed.outcome("native.pars"), "no", "{}", probed.everything());
+    assert!(probed.setting("native.pars").contains("upstream.native.user"), "{}", probed.everything());
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod conditions;
 mod listings;
 mod multipart;
 mod objects;
+mod pars;
 mod payloads;
 mod reach;
 mod report;
@@ -49,9 +50,9 @@ impl<'a> Probe<'a> {
     }
 
     pub async fn run(&self) -> Report {
-        let bench = &self.bench;
+        let (bench, upstream) = (&self.bench, &self.config.upstream);
         let mut run = Run::default();
-        reach::ask(&mut run, &self.config.upstream).await;
+        reach::ask(&mut run, upstream).await;
         signing::ask(&mut run, bench).await;
         listings::ask(&mut run, bench).await;
         objects::ask(&mut run, bench).await;
@@ -61,9 +62,9 @@ impl<'a> Probe<'a> {
         batch::ask(&mut run, bench).await;
         multipart::ask(&mut run, bench).await;
         let signs: Signs = ways::ask(&mut run, bench).await;
+        pars::ask(&mut run, bench, upstream).await;
         let cleaned = clean::clean(bench).await;
-        let conclusion =
-            conclusion::conclude(&run.findings, self.config.upstream.dialect, &bench.seen().clone(), &signs);
+        let conclusion = conclusion::conclude(&run.findings, upstream.dialect, &bench.seen().clone(), &signs);
         Report { findings: run.findings, conclusion, cleaned, stopped: run.stopped }
     }
 

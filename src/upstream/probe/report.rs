@@ -123,6 +123,11 @@ impl Run {
         outcome == Outcome::Yes
     }
 
+    /// What follows needs nothing of what came before.
+    pub(super) fn unblock(&mut self) {
+        self.blocked = None;
+    }
+
     /// From here on nothing is asked.
     pub(super) fn block(&mut self, reason: &str) -> String {
         self.blocked.get_or_insert_with(|| reason.to_owned()).clone()
