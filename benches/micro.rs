@@ -20,6 +20,7 @@ use bucketwarden::body::pace::{Pacer, Replicas};
 use bucketwarden::body::plan::UploadPlan;
 use bucketwarden::body::upload::{GateState, upload};
 use bucketwarden::config::{self, Config, PrefixTemplate};
+use bucketwarden::dialect::Dialect;
 use bucketwarden::error::{Code, Error};
 use bucketwarden::keymap::{Scope, Window};
 use bucketwarden::metrics::Metrics;
@@ -266,7 +267,7 @@ fn upstream_head(
     let upstream = grant.target(parsed.key()).unwrap();
     let mut path = "/platform-storage/".to_owned();
     uri::push_path(&mut path, upstream.key.as_str());
-    let mut headers = headers::to_upstream(Operation::GetObject, &request.headers).unwrap();
+    let mut headers = headers::to_upstream(Dialect::Oci, Operation::GetObject, &request.headers).unwrap();
     headers.insert("host", HeaderValue::from_static(UPSTREAM_HOST));
     signer.sign("GET", &path, "", &mut headers, request.now);
     (path.parse().unwrap(), headers)

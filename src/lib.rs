@@ -34,7 +34,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 0 | [`types`], [`error`] |
-//! | 1 | [`s3`], [`sigv4`], [`account`]: pure, no async, no I/O, no clock |
+//! | 1 | [`s3`], [`sigv4`], [`account`], [`dialect`]: pure, no async, no I/O, no clock |
 //! | 2 | [`config`], [`tls`], [`metrics`], [`access_log`], [`refusals`], [`body`], [`io`] |
 //! | 3 | [`store`]: alone talks to disk or Redis |
 //! | 4 | [`auth`], [`access`], [`keymap`], [`admit`] |
@@ -54,6 +54,7 @@
 //! | who is let in, and whether they still are who they were | `gateway::door` |
 //! | who may do what, whose job it is | [`access`] |
 //! | a listing over several windows | `gateway::listing::runs` |
+//! | what OCI does otherwise than other services | [`dialect`] |
 //! | which headers cross | [`upstream::headers`] |
 //! | what an upstream's error becomes | `upstream::errors` |
 //! | what a write does to its user's account | [`account`] |
@@ -84,6 +85,7 @@ pub mod body;
 pub mod cli;
 pub mod config;
 pub mod dev_store;
+pub mod dialect;
 pub mod error;
 pub mod gateway;
 pub mod io;

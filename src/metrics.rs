@@ -3,6 +3,7 @@
 
 mod ledger;
 mod pars;
+mod upstream;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::s3::operation::Operation;
 use crate::types::WayIn;
 pub use ledger::{Ledger, TierUsage, Usage};
 pub use pars::{ParEnd, Pars};
+pub use upstream::{Upstream, UpstreamKey};
 
 /// Stands for an operation where a request was refused before it had one.
 pub const NO_OPERATION: &str = "None";
@@ -36,6 +38,7 @@ pub struct Metrics {
     pub tls_reload_failures: IntCounter,
     pub ledger: Ledger,
     pub pars: Pars,
+    pub upstream: Upstream,
     state: HashMap<StateOperation, Histogram>,
     pub state_available: IntGauge,
     /// Of the embedded store: many steps share one.
@@ -217,6 +220,7 @@ impl Metrics {
         registry.register(Box::new(tls_reload_failures.clone()))?;
         let ledger = Ledger::register(&registry)?;
         let pars = Pars::register(&registry)?;
+        let upstream_state = Upstream::register(&registry)?;
         let state_durations = histograms_of(
             "state_duration_seconds",
             "From a request to the state store to its durable answer.",
@@ -265,6 +269,7 @@ impl Metrics {
             tls_reload_failures,
             ledger,
             pars,
+            upstream: upstream_state,
             state: state.into(),
             state_available,
             state_commits,

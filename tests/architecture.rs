@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Top-level modules, lowest floor first. Those of one floor may import each other where `neighbours` says so.
 const FLOORS: &[&[&str]] = &[
     &["types", "error"],
-    &["s3", "sigv4", "account"],
+    &["s3", "sigv4", "account", "dialect"],
     &["config", "tls", "metrics", "access_log", "refusals", "body", "io"],
     &["store"],
     &["auth", "access", "keymap", "admit"],
@@ -22,6 +22,7 @@ const FLOORS: &[&[&str]] = &[
 /// Imports within one floor that are meant: user, used.
 const NEIGHBOURS: &[(&str, &str)] = &[
     ("sigv4", "s3"),      // a canonical request is made of a parsed query
+    ("dialect", "s3"),    // a dialect says who answers which operation
     ("access", "keymap"), // a grant holds the scope that it opens
     ("access_log", "config"),
     ("gateway", "ledger"), // a write is settled where it was admitted
@@ -41,7 +42,7 @@ const ALONE: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Nothing pure may wait, read a clock or do I/O.
-const PURE: &[&str] = &["types", "error", "s3", "sigv4", "account"];
+const PURE: &[&str] = &["types", "error", "s3", "sigv4", "account", "dialect"];
 const IMPURE: &[&str] = &["tokio", "std::fs", "std::net", "hyper", "async fn", "Instant::now"];
 
 struct Source {

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 use super::model::{
-    Access, BucketKind, Config, Dialect, JwtIssuer, JwtKeys, LogFormat, LogLevel, RefusalStatus, State, Tier,
+    Access, BucketKind, Config, JwtIssuer, JwtKeys, LogFormat, LogLevel, RefusalStatus, State, Tier,
 };
 use super::units::{Limit, format_duration, format_size};
 use crate::types::Role;
@@ -56,11 +56,7 @@ impl Config {
     fn write_upstream(&self, out: &mut Writer) {
         let upstream = &self.upstream;
         out.section("[upstream]");
-        let dialect = match upstream.dialect {
-            Dialect::Oci => "oci",
-            Dialect::S3 => "s3",
-        };
-        out.text("dialect", dialect);
+        out.text("dialect", upstream.dialect.name());
         out.text("namespace", &upstream.namespace);
         out.text("region", &upstream.region);
         out.text("bucket", &upstream.bucket);

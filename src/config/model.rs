@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::prefix::PrefixTemplate;
 use super::units::Limit;
+use crate::dialect::Dialect;
 use crate::types::{AccessKeyId, BucketName, Role, Secret, UserId};
 
 #[derive(Clone, PartialEq, Debug)]
@@ -77,14 +78,6 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Without it the admin API admits nobody.
     pub token: Option<Secret>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Dialect {
-    /// OCI Object Storage through its S3 compatibility API.
-    Oci,
-    /// Any other S3 service.
-    S3,
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 
 use super::model::MasterKey;
 use super::raw::Value;
+use crate::dialect::is_label;
 
 pub(super) fn text(value: &Value) -> Option<String> {
     value.text().filter(|text| !text.is_empty()).map(str::to_owned)
@@ -62,15 +63,6 @@ pub(super) fn host_name(value: &Value) -> Option<String> {
     let labels = name.split('.').collect::<Vec<_>>();
     let fits = name.len() <= 253 && name.parse::<IpAddr>().is_err();
     (fits && labels.iter().all(|label| is_label(label))).then_some(name)
-}
-
-/// One label of a host name.
-pub(super) fn is_label(text: &str) -> bool {
-    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(legal)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 pub(super) fn label(value: &Value) -> Option<String> {

@@ -9,19 +9,16 @@ use std::time::Duration;
 use http::Uri;
 
 use super::api_key::ApiKey;
-use super::model::{Dialect, Native, PreviousKey, Upstream};
+use super::model::{Native, PreviousKey, Upstream};
 use super::raw::{Layer, Value};
 use super::rules;
 use super::section::Section;
+use crate::dialect::{Dialect, Face, OciHost};
 
 const ORIGIN: &str = "http:// or https:// and a host, without path, query or credentials";
 
 pub(super) fn read(s: &Section) -> Option<Upstream> {
-    let dialect = s.or("dialect", "\"oci\" or \"s3\"", Dialect::Oci, |value| match value.text()? {
-        "oci" => Some(Dialect::Oci),
-        "s3" => Some(Dialect::S3),
-        _ => None,
-    });
+    let dialect = s.or("dialect", "\"oci\" or \"s3\"", Dialect::Oci, |value| Dialect::parse(value.text()?));
     let place = place(s, dialect);
     let bucket = s.required("bucket", "the name of the real bucket", rules::upstream_bucket);
     let access_key_id = access_key_id(s);
@@ -68,9 +65,17 @@ fn place(s: &Section, dialect: Dialect) -> Option<Place> {
     });
     let endpoint = s.optional("endpoint", ORIGIN, endpoint);
     let endpoint_is_wrong = s.says("endpoint") && endpoint.is_none();
+    let face = endpoint.as_ref().and_then(|(_, host)| host.as_ref()).map(|host| host.face);
+    if face == Some(Face::VirtualHosted) {
+        s.problem(
+            "endpoint",
+            "expected a path-style endpoint, https://<namespace>.compat.objectstorage.<region>.…; this one wants the bucket in the host's name",
+        );
+        return None;
+    }
     match dialect {
         Dialect::S3 => {
-            if endpoint.as_ref().is_some_and(|(_, host)| host.as_ref().is_some_and(|host| host.native)) {
+            if face == Some(Face::Native) {
                 s.problem(
                     "endpoint",
                     "expected an S3 endpoint; this one is OCI's native API (dialect \"oci\")",
@@ -88,7 +93,7 @@ fn place(s: &Section, dialect: Dialect) -> Option<Place> {
             region_fits(s, region.as_deref(), host);
             let region = region.or_else(|| host.map(|host| host.region.clone()));
             let namespace = namespace.or_else(|| host.and_then(|host| host.namespace.clone()));
-            let native = host.is_some_and(|host| host.native);
+            let native = face == Some(Face::Native);
             let derive = native || endpoint.is_none();
             if region.is_none() && !s.says("region") {
                 s.missing("region", "the region of the bucket, such as us-phoenix-1");
@@ -103,8 +108,7 @@ fn place(s: &Section, dialect: Dialect) -> Option<Place> {
                 }
                 Some(_) | None => {
                     let namespace = namespace?;
-                    let host = format!("{namespace}.compat.objectstorage.{region}.oci.customer-oci.com");
-                    let endpoint = https(&host);
+                    let endpoint = https(&dialect.host(&namespace, &region)?);
                     Some(Place { namespace, region, endpoint })
                 }
             }
@@ -119,18 +123,9 @@ fn region_fits(s: &Section, region: Option<&str>, host: Option<&OciHost>) {
     };
     let layer = |key| s.place(key).map(|place| place.layer);
     let overruled = layer("endpoint") <= Some(Layer::Oci) && layer("region") > layer("endpoint");
-    if region != host.region && !(host.native && overruled) {
+    if region != host.region && !(host.face == Face::Native && overruled) {
         s.problem("endpoint", "expected an endpoint in upstream.region; it names another region");
     }
-}
-
-/// What an OCI host name says about itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct OciHost {
-    /// OCI's own API, not the S3 one.
-    native: bool,
-    namespace: Option<String>,
-    region: String,
 }
 
 /// An origin, or a native OCI URL, whose `/n/<namespace>/…` path is allowed. A host alone is reached by https.
@@ -139,30 +134,12 @@ fn endpoint(value: &Value) -> Option<(Uri, Option<OciHost>)> {
     let scheme = if text.contains("://") { "" } else { "https://" };
     let value = Value::Text([scheme, text].concat().into());
     let uri = rules::url(&value)?;
-    let host = oci_host(&uri);
+    let host = OciHost::recognise(&uri);
     match &host {
-        Some(host) if host.native => {}
+        Some(host) if host.face == Face::Native => {}
         Some(_) | None => _ = rules::origin(&value)?,
     }
     Some((uri, host))
-}
-
-fn oci_host(uri: &Uri) -> Option<OciHost> {
-    let host = uri.host()?.to_ascii_lowercase();
-    let labels = host.split('.').collect::<Vec<_>>();
-    let (native, namespace, region, domain) = match labels.as_slice() {
-        ["objectstorage", region, domain @ ..] => (true, None, *region, domain),
-        [namespace, "objectstorage", region, domain @ ..] => (true, Some(*namespace), *region, domain),
-        [namespace, "compat", "objectstorage", region, domain @ ..] => {
-            (false, Some(*namespace), *region, domain)
-        }
-        _ => return None,
-    };
-    // The realms' own domains: oraclecloud.com, oci.customer-oci.com, oraclegovcloud.com, oraclecloud8.com, …
-    let oracle = domain.iter().any(|label| label.starts_with("oracle") || *label == "customer-oci");
-    let in_path = || uri.path().strip_prefix("/n/").and_then(|rest| rest.split('/').next());
-    let namespace = namespace.or_else(in_path).filter(|text| rules::is_label(text)).map(str::to_owned);
-    (oracle && rules::is_label(region)).then(|| OciHost { native, namespace, region: region.to_owned() })
 }
 
 fn https(host: &str) -> Uri {
@@ -250,36 +227,6 @@ fn key_fits(s: &Section, path: &Path, fingerprint: Option<&str>) {
                     format!("expected the fingerprint of key_file, {}; this is {said}", key.fingerprint());
                 s.problem("fingerprint", text);
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn oci_hosts_say_what_they_are() {
-        let host = |text: &str| oci_host(&text.parse().unwrap());
-        let native = |namespace: Option<&str>| {
-            Some(OciHost {
-                native: true,
-                namespace: namespace.map(str::to_owned),
-                region: "us-phoenix-1".into(),
-            })
-        };
-        assert_eq!(host("https://objectstorage.us-phoenix-1.oraclecloud.com"), native(None));
-        assert_eq!(host("https://objectstorage.us-phoenix-1.oraclecloud.com/n/ns1/b/x"), native(Some("ns1")));
-        assert_eq!(host("https://ns1.objectstorage.us-phoenix-1.oci.customer-oci.com"), native(Some("ns1")));
-        for compat in ["oci.customer-oci.com", "oraclecloud.com"] {
-            let found = host(&format!("https://ns1.compat.objectstorage.us-phoenix-1.{compat}")).unwrap();
-            assert!(!found.native);
-            assert_eq!(found.namespace.as_deref(), Some("ns1"));
-        }
-        for other in
-            ["https://objectstorage.example.com", "http://127.0.0.1:9000", "https://s3.amazonaws.com"]
-        {
-            assert_eq!(host(other), None, "{other}");
         }
     }
 }

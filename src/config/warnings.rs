@@ -22,11 +22,6 @@ impl Config {
             missing: "PROXY protocol headers are not read",
             path: "server.proxy_protocol",
         },
-        Unbuilt {
-            key: "[upstream.previous]",
-            missing: "the previous upstream key is not tried",
-            path: "upstream.previous",
-        },
         Unbuilt { key: "[telemetry]", missing: "no traces are sent", path: "telemetry" },
     ];
 }

@@ -1,10 +1,7 @@
 //! `DeleteObjects`: the client's list is parsed, each key judged and mapped, and a new list written for the
 //! upstream, with the integrity header it wants. A key that is none fails alone; the others are deleted.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue, Method};
-use md5::{Digest as _, Md5};
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -31,7 +28,7 @@ impl Gateway {
         let mut results = Vec::with_capacity(delete.objects.len());
         let mut mapped: Vec<(UpstreamTarget, &DeleteObject)> = Vec::with_capacity(delete.objects.len());
         for object in &delete.objects {
-            match target(&ask, object) {
+            match self.deleted(&ask, object) {
                 Ok(target) => mapped.push((target, object)),
                 Err(error) => results.push(failed(object.key.clone(), object.version_id.clone(), &error)),
             }
@@ -53,6 +50,16 @@ impl Gateway {
         Ok(Answer::xml(xml::write_delete_result(&results, delete.quiet)))
     }
 
+    fn deleted(&self, ask: &Ask<'_>, object: &DeleteObject) -> Result<UpstreamTarget> {
+        if !object.conditions.is_empty() {
+            // An upstream that does not know the condition would delete without it.
+            return Err(Code::NotImplemented.into());
+        }
+        let key = client_key(object.key.clone())?;
+        self.check_name(&key)?;
+        ask.grant.target(&key)
+    }
+
     pub(super) async fn delete_mapped(
         &self,
         ask: &Ask<'_>,
@@ -61,12 +68,12 @@ impl Gateway {
     ) -> Result<Vec<DeleteResult>> {
         let document =
             xml::write_delete(mapped.iter().map(|(target, object)| (target.key.as_str(), *object)));
-        let digest = STANDARD.encode(Md5::digest(document.as_bytes()));
+        let (integrity, digest) = self.upstream.dialect().delete_integrity(document.as_bytes());
         let call = self
             .upstream
             .bucket_call(ask.request.operation, Method::POST)
             .query("delete", "")
-            .header(HeaderName::from_static("content-md5"), HeaderValue::from_str(&digest).expect("base64"))
+            .header(integrity, digest)
             .header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         let ids = self.ledger.quota().ids();
         let counted: Vec<bool> = mapped.iter().map(|(target, _)| ask.grant.counts(target)).collect();
@@ -153,14 +160,6 @@ impl Told {
         }
         result
     }
-}
-
-fn target(ask: &Ask<'_>, object: &DeleteObject) -> Result<UpstreamTarget> {
-    if !object.conditions.is_empty() {
-        // An upstream that does not know the condition would delete without it.
-        return Err(Code::NotImplemented.into());
-    }
-    ask.grant.target(&client_key(object.key.clone())?)
 }
 
 fn failed(key: String, version_id: Option<String>, error: &Error) -> DeleteResult {

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::admission::outcome;
 use super::answer::Answer;
+use super::condition::{is_etag, lists};
 use super::keep_alive::Promise;
 use super::settle::Record;
 use super::{Ask, Gateway, multipart};
@@ -267,18 +268,6 @@ fn copied_range(headers: &HeaderMap) -> Result<Option<RangeInclusive<u64>>> {
             .say("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy")
             .detail("ArgumentName", "x-amz-copy-source-range")
     })
-}
-
-/// Whether a list of entity tags (or `*`) holds this one.
-fn lists(tags: &HeaderValue, etag: Option<&HeaderValue>) -> bool {
-    let tags = tags.to_str().unwrap_or_default();
-    tags.split(',').map(str::trim).any(|tag| tag == "*" || is_etag(etag, tag))
-}
-
-/// Quotes may be missing: S3's clients leave them out, and so do servers in documents.
-fn is_etag(etag: Option<&HeaderValue>, tag: &str) -> bool {
-    let etag = etag.and_then(|etag| etag.to_str().ok());
-    etag.is_some_and(|etag| etag.trim_matches('"') == tag.trim_matches('"'))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use super::answer::Answer;
 use super::settle::Record;
 use super::{Ask, Gateway};
+use crate::dialect::Answers;
 use crate::error::{Code, Result};
 use crate::s3::operation::{Absent, Setting};
 use crate::s3::xml::{self, Owner};
@@ -36,6 +37,9 @@ impl Gateway {
 
     /// What the upstream has; an upstream that does not know the question has no versions.
     pub(super) async fn bucket_versioning(&self, ask: &Ask<'_>, record: &mut Record) -> Result<Answer> {
+        if self.upstream.dialect().answers(ask.request.operation) == Answers::Gateway {
+            return Ok(Answer::xml(xml::write_versioning(None)));
+        }
         let call = self.upstream.bucket_call(ask.request.operation, Method::GET).query("versioning", "");
         let status = match self.forward(call, ask, record).await {
             Ok(response) => xml::parse_versioning(&upstream::read_document(response).await?)?,

@@ -6,6 +6,7 @@
 mod admission;
 mod answer;
 mod batch;
+mod condition;
 mod copy;
 mod door;
 mod json_api;
@@ -41,6 +42,7 @@ use crate::body::small;
 use crate::body::unread::Unread;
 use crate::body::upload::UploadHandle;
 use crate::config::{Config, RefusalStatus};
+use crate::dialect::Answers;
 use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
 use crate::ledger::Ledger;
@@ -271,7 +273,14 @@ impl Gateway {
         let grant = self.grant(caller, bucket, request.operation.access(), about(request)).await?;
         let target = request.target.key.as_ref().map(|key| grant.target(key)).transpose()?;
         record.stage = None;
-        upstream::headers::refuse_unimplemented(request.operation, headers)?;
+        let dialect = self.upstream.dialect();
+        if dialect.answers(request.operation) == Answers::NotImplemented {
+            return Err(Code::NotImplemented.into());
+        }
+        if let Some(key) = &request.target.key {
+            self.check_name(key)?;
+        }
+        upstream::headers::refuse_unimplemented(dialect, request.operation, headers)?;
         Ok(Ask {
             parts: visit.parts,
             headers,
@@ -286,6 +295,14 @@ impl Gateway {
         })
     }
 
+    /// Refuses a key that no object of the upstream can have.
+    fn check_name(&self, key: &ClientKey) -> Result<()> {
+        if self.upstream.dialect().can_name(key.as_str()) {
+            return Ok(());
+        }
+        Err(Error::new(Code::InvalidURI).say("A key cannot contain a line feed or a carriage return."))
+    }
+
     async fn dispatch(
         &self,
         ask: Ask<'_>,
@@ -293,6 +310,7 @@ impl Gateway {
         body: &mut Unread,
         record: &mut Record,
     ) -> Result<Answer> {
+        self.look_at_condition(&ask, record).await?;
         // Boxed: a request's future is moved about before it runs, and would be as large as the largest of these.
         match ask.request.operation {
             Operation::ListBuckets | Operation::CreateBucket => {

@@ -16,12 +16,12 @@ use crate::body::checksum::Verified;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
 use crate::body::unread::Unread;
-use crate::body::upload::{GateState, UploadHandle, upload};
+use crate::body::upload::{UploadHandle, upload};
 use crate::error::{Code, Error, Result};
 use crate::s3::operation::Operation;
 use crate::s3::xml;
 use crate::sigv4::verify::VerifiedPayload;
-use crate::upstream::{ASK_FIRST_ABOVE, Call, headers};
+use crate::upstream::{Call, headers};
 
 /// What a client may ask the answer's headers to be, and which header that is.
 const OVERRIDES: [(&str, HeaderName); 6] = [
@@ -37,7 +37,7 @@ impl Gateway {
     /// A call about the object that was asked for, with the headers that may cross.
     pub(super) fn object_call(&self, method: Method, ask: &Ask<'_>) -> Result<Call> {
         let target = ask.grant.target(ask.key())?;
-        let headers = headers::to_upstream(ask.request.operation, ask.headers)?;
+        let headers = headers::to_upstream(self.upstream.dialect(), ask.request.operation, ask.headers)?;
         Ok(self.upstream.object_call(ask.request.operation, method, &target).headers(headers))
     }
 
@@ -138,7 +138,7 @@ impl Gateway {
             self.note_upstream(started, &answered, record);
             return answered;
         }
-        let gate = if plan.length() > ASK_FIRST_ABOVE { GateState::Closed } else { GateState::Open };
+        let gate = self.upstream.gate(plan.length());
         let pacer = self.admit.upload_pacer(&ask.caller.user, &ask.standing.limits);
         let (stream, handle) = upload(body.take(), plan, self.body_idle_timeout, gate);
         let stream = stream.paced(pacer);

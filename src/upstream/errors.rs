@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 
+use super::call::Call;
+use crate::dialect::{Dialect, Refusal};
 use crate::error::{Blame, Code, Error, Result};
 use crate::s3::xml::{self, UpstreamError};
 
@@ -31,14 +33,54 @@ const GATEWAYS_FAULT: &[&str] = &[
     "XAmzContentSHA256Mismatch",
 ];
 
-pub(super) fn translate(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
-    let upstream = xml::parse_error(body);
-    let named = upstream.as_ref().map_or("", |error| error.code.as_str());
-    let message = upstream.as_ref().map_or("", |error| error.message.as_str());
-    let (named_so, said) = (quoted(named), quoted(message));
-    let error =
-        Error::new(code(status, named)).because(format!("upstream answered {status} {named_so}: {said}"));
-    if error.code == Code::SlowDown { error.retry_after(retry_after(headers)) } else { error }
+/// A refusal of the upstream.
+pub(super) struct Refused {
+    /// As the client may see it.
+    pub(super) error: Error,
+    pub(super) status: StatusCode,
+    pub(super) reason: Reason,
+}
+
+/// What a refusal says about the gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reason {
+    /// It sends too much. The call was not begun; the upstream may have said when to come again.
+    Throttled { retry_after: Option<Duration> },
+    /// The upstream does not know the key that the call was signed with.
+    KeyMissed,
+    /// Nothing: it is about the call.
+    Call,
+}
+
+impl Refused {
+    /// `document` is empty where there was none, as after HEAD.
+    pub(super) fn read(
+        dialect: Dialect,
+        call: &Call,
+        status: StatusCode,
+        headers: &HeaderMap,
+        document: &[u8],
+    ) -> Self {
+        let upstream = xml::parse_error(document);
+        let named = upstream.as_ref().map_or("", |error| error.code.as_str());
+        let message = upstream.as_ref().map_or("", |error| error.message.as_str());
+        let refusal = Refusal { status: status.as_u16(), code: named, message };
+        let unexplained = call.method == Method::HEAD && !super::headers::has_own_key(&call.headers);
+        let (code, reason) = if dialect.throttles(refusal) {
+            (Code::SlowDown, Reason::Throttled { retry_after: retry_after(headers) })
+        } else if dialect.misses_key(refusal, unexplained) {
+            (Code::ServiceUnavailable, Reason::KeyMissed)
+        } else {
+            (code(status, named), Reason::Call)
+        };
+        let (named_so, said) = (quoted(named), quoted(message));
+        let error = Error::new(code).because(format!("upstream answered {status} {named_so}: {said}"));
+        let error = match code {
+            Code::SlowDown => error.retry_after(retry_after(headers).unwrap_or(Duration::from_secs(1))),
+            _ => error,
+        };
+        Self { error, status, reason }
+    }
 }
 
 /// An error that came with status 200, or for one key of many: its name is all there is.
@@ -104,19 +146,28 @@ fn unnamed(status: StatusCode) -> Code {
     }
 }
 
-fn retry_after(headers: &HeaderMap) -> Duration {
-    let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(1).clamp(1, MAX_RETRY_AFTER))
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds.clamp(1, MAX_RETRY_AFTER)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::s3::operation::Operation;
+
+    fn call(method: Method) -> Call {
+        Call::new(Operation::GetObject, method, "/b/k".into())
+    }
+
+    fn refused(status: StatusCode, headers: &HeaderMap, document: &[u8]) -> Error {
+        Refused::read(Dialect::Oci, &call(Method::GET), status, headers, document).error
+    }
 
     fn translated(status: u16, named: &str) -> Code {
         let body = format!("<Error><Message>secret host</Message><Code>{named}</Code></Error>");
         let status = StatusCode::from_u16(status).expect("a status");
-        let error = translate(status, &HeaderMap::new(), body.as_bytes());
+        let error = refused(status, &HeaderMap::new(), body.as_bytes());
         assert!(!error.message().contains("secret host"));
         error.code
     }
@@ -147,7 +198,7 @@ mod tests {
         let forged = format!("x\n2026-01-01 ERROR all is lost\r\u{1b}[31m{}", "y".repeat(10_000));
         let body = format!("<Error><Code>{forged}</Code><Message>{forged}</Message></Error>");
         for error in [
-            translate(StatusCode::BAD_REQUEST, &HeaderMap::new(), body.as_bytes()),
+            refused(StatusCode::BAD_REQUEST, &HeaderMap::new(), body.as_bytes()),
             translate_named(&forged, &forged),
             translate_named("InternalError", &forged),
         ] {
@@ -158,10 +209,41 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_says_what_it_is_about() {
+        let reason = |call: &Call, status: u16, document: &str| {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let refused = Refused::read(Dialect::Oci, call, status, &HeaderMap::new(), document.as_bytes());
+            (refused.reason, refused.error.code)
+        };
+        let oci = |message: &str, code: &str| {
+            format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Message>{message}</Message><Code>{code}</Code></Error>"
+            )
+        };
+        let throttled = Reason::Throttled { retry_after: None };
+        let missing = oci(
+            "The secret key required to complete authentication could not be found.",
+            "SignatureDoesNotMatch",
+        );
+        for (method, status, document, expected) in [
+            (Method::GET, 429, oci("rate-limit exceeded", "TooManyRequests"), (throttled, Code::SlowDown)),
+            (Method::HEAD, 429, String::new(), (throttled, Code::SlowDown)),
+            (Method::PUT, 403, missing, (Reason::KeyMissed, Code::ServiceUnavailable)),
+            (Method::HEAD, 403, String::new(), (Reason::KeyMissed, Code::ServiceUnavailable)),
+            (Method::GET, 404, oci("no such key", "NoSuchKey"), (Reason::Call, Code::NoSuchKey)),
+        ] {
+            assert_eq!(reason(&call(method.clone()), status, &document), expected, "{method} {status}");
+        }
+        let key = http::HeaderName::from_static("x-amz-server-side-encryption-customer-key");
+        let with_own_key = call(Method::HEAD).header(key, http::HeaderValue::from_static("k"));
+        assert_eq!(reason(&with_own_key, 403, ""), (Reason::Call, Code::AccessDenied));
+    }
+
+    #[test]
     fn slow_down_says_how_long() {
         let mut headers = HeaderMap::new();
         let throttled =
-            |headers: &HeaderMap| translate(StatusCode::TOO_MANY_REQUESTS, headers, b"").retry_after_secs();
+            |headers: &HeaderMap| refused(StatusCode::TOO_MANY_REQUESTS, headers, b"").retry_after_secs();
         assert_eq!(throttled(&headers), Some(1));
         headers.insert(header::RETRY_AFTER, "7".parse().expect("a value"));
         assert_eq!(throttled(&headers), Some(7));

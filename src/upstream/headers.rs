@@ -4,13 +4,15 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::body::plan::stored_content_encoding;
+use crate::dialect::{Condition, Dialect, Honoured};
 use crate::error::{Code, Error, Result};
-use crate::s3::operation::Operation;
+use crate::s3::operation::{Access, Operation};
 
 /// User metadata: names without the prefix plus values, in bytes
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>).
 const MAX_METADATA: usize = 2 * 1024;
 const METADATA: &str = "x-amz-meta-";
+const STORAGE_CLASS: &str = "x-amz-storage-class";
 
 const CONDITIONS: &[&str] = &["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
 const SSE_C: &[&str] = &[
@@ -45,11 +47,11 @@ const STORED: &[&str] = &[
     "content-language",
     "content-type",
     "expires",
-    "x-amz-storage-class",
+    STORAGE_CLASS,
 ];
 
 /// What of a client's head goes upstream with this operation.
-pub fn to_upstream(operation: Operation, client: &HeaderMap) -> Result<HeaderMap> {
+pub fn to_upstream(dialect: Dialect, operation: Operation, client: &HeaderMap) -> Result<HeaderMap> {
     let mut headers = HeaderMap::with_capacity(16);
     for list in crossing(operation) {
         copy(list, client, &mut headers);
@@ -58,6 +60,9 @@ pub fn to_upstream(operation: Operation, client: &HeaderMap) -> Result<HeaderMap
         copy_metadata(client, &mut headers)?;
         if let Some(encoding) = headers.remove(header::CONTENT_ENCODING) {
             headers.extend(stored_content_encoding(&encoding).map(|kept| (header::CONTENT_ENCODING, kept)));
+        }
+        if headers.get(STORAGE_CLASS).is_some_and(|class| !dialect.says_storage_class(class)) {
+            headers.remove(STORAGE_CLASS);
         }
     }
     Ok(headers)
@@ -137,7 +142,7 @@ fn copy_metadata(from: &HeaderMap, to: &mut HeaderMap) -> Result<()> {
 }
 
 /// Headers that change what an operation means in a way the gateway does not do: better refused than ignored.
-pub fn refuse_unimplemented(operation: Operation, client: &HeaderMap) -> Result<()> {
+pub fn refuse_unimplemented(dialect: Dialect, operation: Operation, client: &HeaderMap) -> Result<()> {
     let text = |name: &str| client.get(name).map(|value| value.to_str().unwrap_or_default());
     let refused = |name: &str| {
         Err(Error::new(Code::NotImplemented)
@@ -146,6 +151,10 @@ pub fn refuse_unimplemented(operation: Operation, client: &HeaderMap) -> Result<
     };
     for name in client.keys().map(HeaderName::as_str) {
         let unimplemented = match name {
+            "if-none-match" if operation.access() == Access::Write => client
+                .get_all(name)
+                .iter()
+                .any(|value| dialect.honours(Condition::IfNoneMatch, value) == Honoured::No),
             "x-amz-acl" => !matches!(text(name), Some("private" | "bucket-owner-full-control")),
             "x-amz-server-side-encryption" => text(name) != Some("AES256"),
             "x-amz-tagging-directive" => text(name) == Some("REPLACE"),
@@ -227,6 +236,14 @@ pub fn of_copy_source(client: &HeaderMap) -> HeaderMap {
     headers
 }
 
+/// What a HEAD needs of a write's head to tell whether its `If-Match` holds.
+pub fn of_if_match(client: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    copy(&["if-match"], client, &mut headers);
+    copy(SSE_C, client, &mut headers);
+    headers
+}
+
 /// Whether a write's head makes it depend on what is there.
 pub fn is_conditional(client: &HeaderMap) -> bool {
     CONDITIONS.iter().chain(SOURCE_CONDITIONS).any(|name| client.contains_key(*name))
@@ -286,11 +303,11 @@ mod tests {
             ("x-amz-meta-a", "é"),
             ("x-amz-sdk-checksum-algorithm", "CRC32"),
         ]);
-        let crossed = to_upstream(Operation::PutObject, &client).expect("allowed");
+        let crossed = to_upstream(Dialect::S3, Operation::PutObject, &client).expect("allowed");
         let expected =
             headers(&[("content-type", "text/csv"), ("content-encoding", "gzip"), ("x-amz-meta-a", "é")]);
         assert_eq!(crossed, expected);
-        assert!(to_upstream(Operation::DeleteObject, &client).expect("allowed").is_empty());
+        assert!(to_upstream(Dialect::S3, Operation::DeleteObject, &client).expect("allowed").is_empty());
     }
 
     #[test]
@@ -303,19 +320,35 @@ mod tests {
             ("x-amz-object-lock-mode", "GOVERNANCE"),
             ("x-amz-website-redirect-location", "/x"),
         ] {
-            let error =
-                refuse_unimplemented(Operation::PutObject, &headers(&[(name, value)])).expect_err(name);
+            let error = refuse_unimplemented(Dialect::S3, Operation::PutObject, &headers(&[(name, value)]))
+                .expect_err(name);
             assert_eq!(error.code, Code::NotImplemented, "{name}");
         }
     }
 
     #[test]
+    fn oci_is_not_sent_what_it_does_not_take() {
+        let put = |pair| to_upstream(Dialect::Oci, Operation::PutObject, &headers(&[pair])).expect("allowed");
+        assert!(put(("x-amz-storage-class", "STANDARD")).is_empty());
+        assert_eq!(put(("x-amz-storage-class", "Archive")).len(), 1);
+        assert_eq!(put(("if-none-match", "*")).len(), 1);
+        let refuse = |dialect, operation| {
+            refuse_unimplemented(dialect, operation, &headers(&[("if-none-match", "\"e\"")]))
+        };
+        assert!(refuse(Dialect::Oci, Operation::PutObject).is_err());
+        assert!(refuse(Dialect::S3, Operation::PutObject).is_ok());
+        assert!(refuse(Dialect::Oci, Operation::GetObject).is_ok());
+    }
+
+    #[test]
     fn metadata_has_a_limit_and_keeps_its_bytes() {
         let fits = "v".repeat(MAX_METADATA - 1);
-        let put = |value: &str| to_upstream(Operation::PutObject, &headers(&[("x-amz-meta-k", value)]));
+        let put = |value: &str| {
+            to_upstream(Dialect::S3, Operation::PutObject, &headers(&[("x-amz-meta-k", value)]))
+        };
         assert!(put(&fits).is_ok());
         assert_eq!(put(&format!("{fits}v")).expect_err("too large").code, Code::MetadataTooLarge);
-        let twice = to_upstream(Operation::PutObject, &{
+        let twice = to_upstream(Dialect::S3, Operation::PutObject, &{
             let mut map = HeaderMap::new();
             map.append("x-amz-meta-k", HeaderValue::from_static("a"));
             map.append("x-amz-meta-k", HeaderValue::from_static("b"));

@@ -7,9 +7,13 @@
 
 mod body;
 mod call;
+mod concurrency;
 mod connect;
+mod document;
 mod errors;
+mod failure;
 pub mod headers;
+mod keys;
 pub mod native;
 pub mod probe;
 mod retry;
@@ -17,20 +21,20 @@ mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{Client, Error as ClientError};
+use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use crate::body::upload::{Upload, UploadHandle};
+use crate::body::upload::{GateState, Upload, UploadHandle};
 use crate::config;
-use crate::error::{Code, Error, Result};
+use crate::dialect::Dialect;
+use crate::error::Result;
 use crate::io;
 use crate::keymap::UpstreamTarget;
 use crate::metrics::Metrics;
@@ -40,87 +44,84 @@ use crate::sigv4::sign::Signer;
 use crate::tls;
 use body::{Slot, UpstreamBody};
 pub use call::Call;
+use concurrency::{Concurrency, Place};
 use connect::Connector;
+pub use document::read_document;
+use errors::{Reason, Refused};
 pub use errors::{embedded, translate_named};
-use retry::{Budget, MAX_RETRIES};
+use failure::{Failure, can_be_sent_again};
+use keys::{Key, Keys};
+use retry::{Budget, Tries};
 
 /// Bodies larger than this ask first (`Expect: 100-continue`), so that a refusal is not lost under them.
-pub const ASK_FIRST_ABOVE: u64 = 1 << 20;
+const ASK_FIRST_ABOVE: u64 = 1 << 20;
 
 /// Idle connections are dropped before a server's usual keep-alive runs out.
 const POOL_IDLE: Duration = Duration::from_secs(20);
 
-/// An error document longer than this is no S3 error.
-const MAX_ERROR_BODY: usize = 64 * 1024;
-
-/// A page of 1,000 keys of 1,024 bytes, each percent-encoded, is 3 MiB; with every other element, below this.
-const MAX_DOCUMENT: usize = 8 << 20;
-
-/// How long the upstream may pause within a document. A slow copy sends white space more often than this.
-const DOCUMENT_PATIENCE: Duration = Duration::from_mins(1);
-
 pub struct Upstream {
+    config: config::Upstream,
     client: Client<Connector, UpstreamBody>,
     scheme: Scheme,
     authority: Authority,
     host: HeaderValue,
     /// `/` and the real bucket's name, encoded.
     bucket_path: String,
-    bucket: String,
-    signer: Signer,
-    first_byte_timeout: Duration,
-    slow_operation_timeout: Duration,
-    idle_timeout: Duration,
+    keys: Arc<Keys>,
+    concurrency: Arc<Concurrency>,
     metrics: Arc<Metrics>,
-    budget: Budget,
+    budget: Arc<Budget>,
     /// This upstream let the gate time out or answered 417: it does not know `Expect`, and is not asked again
     /// until it is heard to say `100 Continue` after all.
     ignores_expect: Arc<AtomicBool>,
 }
 
-/// What went wrong with one try.
-enum Failure {
-    /// No connection, or one that broke before anything of the body was taken.
-    Transport(ClientError),
-    TimedOut,
-    /// The upstream's refusal, as the client may see it, and its status.
-    Refused(Error, StatusCode),
-    /// The upstream does not want to be asked, and has got nothing of the body.
-    ExpectRefused(Error),
-    /// The client's own fault, found in its body.
-    Client(Error),
-}
-
 impl Upstream {
     pub fn new(config: &config::Upstream, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        let tls = tls::client_config(config.ca_file.as_deref()).context("upstream TLS")?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .set_host(false)
-            .http1_max_buf_size(io::LARGE)
-            .build(Connector::new(tls, config.connect_timeout));
         let endpoint = &config.endpoint;
         let authority = endpoint.authority().context("upstream.endpoint names no host")?.clone();
         Ok(Self {
-            client,
+            client: client(config)?,
             scheme: endpoint.scheme().context("upstream.endpoint has no scheme")?.clone(),
             host: HeaderValue::from_str(authority.as_str())?,
             authority,
             bucket_path: ["/", &uri::encode_query(&config.bucket)].concat(),
-            bucket: config.bucket.clone(),
-            signer: Signer::new(
-                config.access_key_id.clone(),
-                config.secret_access_key.clone(),
-                config.region.clone(),
-            ),
-            first_byte_timeout: config.first_byte_timeout,
-            slow_operation_timeout: config.slow_operation_timeout,
-            idle_timeout: config.idle_timeout,
+            keys: Arc::new(Keys::new(config)),
+            concurrency: Arc::new(Concurrency::new(metrics.clone())),
             metrics,
-            budget: Budget::new(),
+            budget: Arc::new(Budget::new()),
             ignores_expect: Arc::default(),
+            config: config.clone(),
         })
+    }
+
+    /// The upstream of another configuration, with the connections of this one, and what was learned of it, as far as
+    /// they are about the same.
+    pub fn renewed(&self, config: &config::Upstream) -> anyhow::Result<Self> {
+        let mut renewed = Self::new(config, self.metrics.clone())?;
+        let old = &self.config;
+        if config.endpoint != old.endpoint {
+            return Ok(renewed);
+        }
+        renewed.budget = self.budget.clone();
+        renewed.ignores_expect = self.ignores_expect.clone();
+        // The roots of a file may be others, although its name is the same.
+        if (&config.ca_file, config.connect_timeout) == (&None, old.connect_timeout) && old.ca_file.is_none()
+        {
+            renewed.client = self.client.clone();
+        }
+        if config.bucket == old.bucket {
+            self.concurrency.show_limit();
+            renewed.concurrency = self.concurrency.clone();
+        }
+        let keys = |config: &config::Upstream| {
+            let current = (config.access_key_id.clone(), config.secret_access_key.clone());
+            (current, config.previous.clone(), config.region.clone())
+        };
+        if keys(config) == keys(old) {
+            renewed.keys = self.keys.clone();
+        }
+        Ok(renewed)
     }
 
     /// A call about the bucket as a whole: listings, batch deletes.
@@ -150,14 +151,26 @@ impl Upstream {
         HeaderValue::from_str(&text).expect("percent-encoded text is printable ASCII")
     }
 
+    /// How it differs from other S3 services.
+    pub fn dialect(&self) -> Dialect {
+        self.config.dialect
+    }
+
+    /// Whether an upload of this length waits until the upstream wants it: where a refusal would be lost under a long
+    /// body, and, while refusals are to be expected, for every body, for what was not sent can be sent again.
+    pub fn gate(&self, length: u64) -> GateState {
+        let asks = length > ASK_FIRST_ABOVE || self.concurrency.is_strained() || self.keys.is_troubled();
+        if asks { GateState::Closed } else { GateState::Open }
+    }
+
     /// The real bucket's name, for the places where it must not be seen.
     pub fn bucket(&self) -> &str {
-        &self.bucket
+        &self.config.bucket
     }
 
     /// How long an answer's body may be silent.
     pub fn idle_timeout(&self) -> Duration {
-        self.idle_timeout
+        self.config.idle_timeout
     }
 
     /// Sends a call without a body.
@@ -175,7 +188,7 @@ impl Upstream {
         self.deliver(&call, UpstreamBody::Document(document), None, now).await
     }
 
-    /// Streams a client's body. An upload above [`ASK_FIRST_ABOVE`] comes with its gate closed.
+    /// Streams a client's body, which comes with its gate as `gate` says.
     pub async fn send_upload(
         &self,
         call: Call,
@@ -194,32 +207,52 @@ impl Upstream {
         now: SystemTime,
     ) -> Result<Response<Incoming>> {
         self.budget.deposit();
-        let mut retries = 0;
-        let mut may_ask = true;
-        let mut lost = false;
+        let began = Instant::now();
+        let mut tries = Tries::new(self.keys.choose(upload.is_some()));
         loop {
-            let failure = match self.attempt(call, body.again(), upload, may_ask, now).await {
+            let place = self.concurrency.enter().await.map_err(|error| tries.end(error))?;
+            let answer = self.attempt(call, body.again(), upload, &tries, place, now + began.elapsed()).await;
+            let failure = match answer {
                 Ok(mut response) => {
-                    if lost {
+                    if tries.is_after_a_lost_answer() {
                         response.extensions_mut().insert(AfterALostAnswer);
                     }
                     return Ok(response);
                 }
-                Err(Failure::ExpectRefused(_)) if may_ask => {
-                    may_ask = false;
-                    continue;
-                }
                 Err(failure) => failure,
             };
-            let again =
-                retries < MAX_RETRIES && may_retry(&failure, call, &body, upload) && self.budget.withdraw();
-            if !again {
-                let error = failure.into_error();
-                return Err(if lost { error.after_a_lost_answer() } else { error });
+            let Some(pause) = self.pause(&failure, call, &body, upload, &mut tries) else {
+                if let Some(handle) = upload {
+                    handle.abort();
+                }
+                return Err(tries.end(failure.into_error()));
+            };
+            tries.may_have_acted(failure.may_have_acted(&body));
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// How long to wait before the next try, if there may be one.
+    fn pause<'a>(
+        &'a self,
+        failure: &Failure,
+        call: &Call,
+        body: &UpstreamBody,
+        upload: Option<&UploadHandle>,
+        tries: &mut Tries<'a>,
+    ) -> Option<Duration> {
+        match failure {
+            Failure::ExpectRefused(_) => std::mem::take(&mut tries.may_ask).then_some(Duration::ZERO),
+            Failure::Refused(Refused { reason: Reason::Throttled { retry_after }, .. })
+                if can_be_sent_again(upload) =>
+            {
+                tries.after_throttle(*retry_after)
             }
-            lost |= failure.may_have_acted(&body);
-            tokio::time::sleep(retry::pause(retries)).await;
-            retries += 1;
+            Failure::Refused(Refused { reason: Reason::KeyMissed, .. }) if can_be_sent_again(upload) => {
+                tries.after_miss(self.keys.other(tries.key))
+            }
+            failure if failure.allows_another_try(call, body, upload) => tries.after_failure(&self.budget),
+            _ => None,
         }
     }
 
@@ -228,16 +261,14 @@ impl Upstream {
         call: &Call,
         body: UpstreamBody,
         upload: Option<&UploadHandle>,
-        may_ask: bool,
+        tries: &Tries<'_>,
+        mut place: Place<'_>,
         now: SystemTime,
     ) -> Result<Response<Incoming>, Failure> {
-        let ask_first = may_ask
-            && upload.is_some()
-            && body.length() > ASK_FIRST_ABOVE
-            && !self.ignores_expect.load(Ordering::Relaxed);
-        let mut request = self.request(call, body, now);
+        let mut request = self.request(call, body, &tries.key.signer, now);
         if let Some(handle) = upload {
-            if ask_first {
+            let knows_expect = !self.ignores_expect.load(Ordering::Relaxed);
+            if tries.may_ask && knows_expect && !handle.gate_is_open() {
                 request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
                 let (gate, ignores_expect) = (handle.clone(), self.ignores_expect.clone());
                 hyper::ext::on_informational(&mut request, move |answer| {
@@ -251,17 +282,22 @@ impl Upstream {
                 handle.open_gate();
             }
         }
-        let limit = if call.slow { self.slow_operation_timeout } else { self.first_byte_timeout };
-        let answer = self.client.request(request);
+        let limit =
+            if call.slow { self.config.slow_operation_timeout } else { self.config.first_byte_timeout };
+        let answer = place.hold(self.client.request(request));
         let answered = match upload {
             None => tokio::time::timeout(limit, answer).await.map_err(|_| Failure::TimedOut)?,
             Some(handle) => {
-                let watch = watch::Watch::new(handle, limit, self.idle_timeout, &self.ignores_expect);
+                let watch = watch::Watch::new(handle, limit, self.config.idle_timeout, &self.ignores_expect);
                 watch.until(answer).await.ok_or(Failure::TimedOut)?
             }
         };
         match answered {
-            Ok(response) => self.judge(call, response, upload).await,
+            Ok(response) => {
+                let judged = self.judge(call, response, upload).await;
+                self.learn(&judged, place, tries.key);
+                judged
+            }
             Err(error) => Err(match upload.and_then(UploadHandle::failure) {
                 Some(fault) => Failure::Client(fault),
                 None => Failure::Transport(error),
@@ -269,7 +305,30 @@ impl Upstream {
         }
     }
 
-    fn request(&self, call: &Call, body: UpstreamBody, now: SystemTime) -> Request<UpstreamBody> {
+    /// What an answer says about the upstream's load, and about the key that the call was signed with.
+    fn learn(&self, judged: &Result<Response<Incoming>, Failure>, place: Place<'_>, key: &Key) {
+        match judged {
+            Ok(_) => {
+                self.keys.known(key);
+                place.answered();
+            }
+            Err(Failure::Refused(Refused { reason: Reason::Throttled { .. }, .. })) => place.throttled(),
+            Err(Failure::Refused(Refused { reason: Reason::KeyMissed, .. })) => {
+                self.metrics.upstream.key_missed(key.name);
+                self.keys.missed(key);
+                place.answered();
+            }
+            Err(_) => place.answered(),
+        }
+    }
+
+    fn request(
+        &self,
+        call: &Call,
+        body: UpstreamBody,
+        signer: &Signer,
+        now: SystemTime,
+    ) -> Request<UpstreamBody> {
         let path_and_query = if call.query.is_empty() {
             PathAndQuery::try_from(call.path.as_str())
         } else {
@@ -281,7 +340,7 @@ impl Upstream {
         parts.path_and_query = Some(path_and_query.expect("strictly encoded text is a valid path and query"));
         let mut headers = call.headers.clone();
         headers.insert(header::HOST, self.host.clone());
-        self.signer.sign(call.method.as_str(), &call.path, &call.query, &mut headers, now);
+        signer.sign(call.method.as_str(), &call.path, &call.query, &mut headers, now);
         if matches!(call.method, Method::PUT | Method::POST) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
         }
@@ -310,21 +369,33 @@ impl Upstream {
         if status == StatusCode::EXPECTATION_FAILED && upload.is_some_and(|handle| !handle.gate_is_open()) {
             tracing::info!("the upstream refuses Expect: 100-continue; it is not asked again");
             self.ignores_expect.store(true, Ordering::Relaxed);
-            return Err(Failure::ExpectRefused(errors::translate(status, response.headers(), b"")));
+            let refused = Refused::read(self.config.dialect, call, status, response.headers(), b"");
+            return Err(Failure::ExpectRefused(refused.error));
         }
         let (parts, body) = response.into_parts();
-        let patience = Duration::from_secs(5).min(self.idle_timeout);
-        // What cannot be read of it changes the answer's text, not its meaning.
-        let document = read_whole(body, MAX_ERROR_BODY, patience).await.unwrap_or_default();
-        if let Some(handle) = upload {
+        let document = document::read_error(body, self.config.idle_timeout).await;
+        let refused = Refused::read(self.config.dialect, call, status, &parts.headers, &document);
+        if let Some(handle) = upload
+            && (refused.reason == Reason::Call || handle.received() > 0)
+        {
             // Only now: stopping the upload closes the connection that the refusal comes on.
             handle.abort();
             if let Some(fault) = handle.failure() {
                 return Err(Failure::Client(fault));
             }
         }
-        Err(Failure::Refused(errors::translate(status, &parts.headers, &document), status))
+        Err(Failure::Refused(refused))
     }
+}
+
+fn client(config: &config::Upstream) -> anyhow::Result<Client<Connector, UpstreamBody>> {
+    let tls = tls::client_config(config.ca_file.as_deref()).context("upstream TLS")?;
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .set_host(false)
+        .http1_max_buf_size(io::LARGE)
+        .build(Connector::new(tls, config.connect_timeout)))
 }
 
 /// Marks a success that came after a try whose answer was lost.
@@ -334,68 +405,4 @@ struct AfterALostAnswer;
 /// Whether an earlier try of the call may have been carried out: what this answer refuses in its document may be done.
 pub fn is_after_a_lost_answer(response: &Response<Incoming>) -> bool {
     response.extensions().get::<AfterALostAnswer>().is_some()
-}
-
-/// Reads an XML answer whole.
-pub async fn read_document(response: Response<Incoming>) -> Result<String> {
-    let document = read_whole(response.into_body(), MAX_DOCUMENT, DOCUMENT_PATIENCE).await?;
-    String::from_utf8(document).map_err(|error| Error::new(Code::BadGateway).because(error))
-}
-
-/// At most `cap` bytes, none of them more than `patience` after the one before.
-async fn read_whole(body: Incoming, cap: usize, patience: Duration) -> Result<Vec<u8>> {
-    let mut body = http_body_util::Limited::new(body, cap);
-    let mut whole = Vec::new();
-    loop {
-        let frame = tokio::time::timeout(patience, body.frame()).await.map_err(|_| Code::GatewayTimeout)?;
-        match frame {
-            Some(Ok(frame)) => whole.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
-            Some(Err(error)) => return Err(Error::new(Code::BadGateway).because(error)),
-            None => return Ok(whole),
-        }
-    }
-}
-
-impl Failure {
-    /// Whether the upstream may have done all the same what it was asked. Of an upload that may go again it has got
-    /// nothing.
-    fn may_have_acted(&self, body: &UpstreamBody) -> bool {
-        match self {
-            Self::TimedOut => true,
-            Self::Transport(error) => !error.is_connect() && !matches!(body, UpstreamBody::Upload(_)),
-            Self::Refused(_, status) => matches!(status.as_u16(), 500 | 502 | 504),
-            Self::ExpectRefused(_) | Self::Client(_) => false,
-        }
-    }
-
-    fn into_error(self) -> Error {
-        match self {
-            Self::Refused(error, _) | Self::ExpectRefused(error) | Self::Client(error) => error,
-            Self::TimedOut => Error::new(Code::GatewayTimeout),
-            Self::Transport(error) if error.is_connect() => {
-                Error::new(Code::ServiceUnavailable).because(error)
-            }
-            Self::Transport(error) => Error::new(Code::BadGateway).because(error),
-        }
-    }
-}
-
-/// Without a body, an idempotent call may go again whatever became of it; with one, only if nothing of the
-/// body was taken and the upstream gave no answer. A write that the upstream answered, with whatever failure, is
-/// left to the client: it may have been minutes in the making.
-fn may_retry(failure: &Failure, call: &Call, body: &UpstreamBody, upload: Option<&UploadHandle>) -> bool {
-    let untouched = upload.is_some_and(|handle| handle.received() == 0 && handle.failure().is_none());
-    match failure {
-        Failure::Client(_) | Failure::TimedOut | Failure::ExpectRefused(_) => false,
-        Failure::Transport(error) => match body {
-            UpstreamBody::Upload(_) => untouched,
-            UpstreamBody::Empty | UpstreamBody::Document(_) => {
-                error.is_connect() || (call.is_idempotent() && body.length() == 0)
-            }
-        },
-        Failure::Refused(_, status) => {
-            let passing = matches!(status.as_u16(), 429 | 500 | 502 | 503 | 504);
-            passing && call.is_idempotent() && call.method != Method::PUT && body.length() == 0
-        }
-    }
 }

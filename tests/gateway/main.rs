@@ -32,6 +32,7 @@ mod objects_api;
 #[path = "../oci/mod.rs"]
 #[allow(dead_code, reason = "some of it is for the process that the client tests run")]
 mod oci;
+mod oci_dialect;
 mod oci_native_self_test;
 mod oci_self_test;
 mod origin_self_test;

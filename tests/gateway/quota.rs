@@ -130,16 +130,17 @@ fn i07_a_refusal_after_a_lost_answer_says_nothing_of_the_first_try() {
     put(&world, "a", 40);
     let alice = world.alice();
     let copy = Request::new("PUT", "/datasets/b").header("x-amz-copy-source", "datasets/a");
-    let busy = || Act::error(503, "SlowDown");
+    // As often as it is tried again.
+    let busy = vec![Act::error(503, "SlowDown"); 5];
     let mut inside = Reply::error(503, "SlowDown");
     inside.status = 200;
     for (request, refusals, used) in [
-        (copy.clone(), vec![busy()], 80),
-        (Request::delete("/datasets/b"), vec![busy(), busy()], 40),
+        (copy.clone(), busy.clone(), 80),
+        (Request::delete("/datasets/b"), busy.clone(), 40),
         (copy.clone(), vec![Act::reply(inside)], 80),
         (Request::delete("/datasets/b"), vec![Act::error(412, "PreconditionFailed")], 40),
         (copy, vec![Act::error(403, "AccessDenied")], 80),
-        (Request::put("/datasets/a", ""), vec![busy()], 40),
+        (Request::put("/datasets/a", ""), busy, 40),
     ] {
         let method = if request.method == "PUT" { "PUT" } else { "DELETE" };
         world.origin.next_of(method, Act::unsaid());

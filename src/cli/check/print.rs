@@ -3,8 +3,9 @@
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::config::{Dialect, Loaded};
-use crate::upstream::probe::{Finding, Outcome, Report, Stake, dialect_name};
+use crate::config::Loaded;
+use crate::dialect::Dialect;
+use crate::upstream::probe::{Finding, Outcome, Report, Stake};
 
 pub(super) fn text(report: &Report, configured: Dialect) -> String {
     let width = |cell: fn(&Finding) -> &str| {
@@ -28,7 +29,7 @@ pub(super) fn text(report: &Report, configured: Dialect) -> String {
     let conclusion = &report.conclusion;
     out.push('\n');
     if let Some(fits) = conclusion.dialect {
-        let (fits, configured) = (dialect_name(fits), dialect_name(configured));
+        let (fits, configured) = (fits.name(), configured.name());
         out.extend(["The dialect that fits is \"", fits, "\"; configured is \"", configured, "\".\n"]);
     }
     list(&mut out, "Clients lose:", &conclusion.losses);
@@ -71,7 +72,7 @@ fn probe(report: &Report) -> Value {
         "works": conclusion.works,
         "reasons": conclusion.reasons,
         "stopped": report.stopped,
-        "dialect": conclusion.dialect.map(dialect_name),
+        "dialect": conclusion.dialect.map(Dialect::name),
         "losses": conclusion.losses,
         "settings": conclusion.settings,
         "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
+use crate::dialect::Dialect;
 use crate::types::Role;
 
 const SECRET: &str = "dp3xT0pS3cr3tV4lue";
@@ -110,6 +111,8 @@ fn endpoints_follow_the_dialect() {
     assert_eq!((s3.dialect, s3.region.as_str()), (Dialect::S3, "us-east-1"));
     assert!(upstream("dialect = \"s3\"").unwrap_err().to_string().contains("upstream.endpoint: missing"));
     assert!(upstream(&format!("dialect = \"s3\"\n{with_path}")).is_err());
+    let in_host = "endpoint = \"https://vhcompat.objectstorage.us-phoenix-1.oci.customer-oci.com\"";
+    assert!(upstream(in_host).unwrap_err().to_string().contains("expected a path-style endpoint"));
     assert!(upstream("dialect = \"s3\"\nendpoint = \"https://s3.example.com/bucket\"").is_err());
 }
 

@@ -20,8 +20,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 
+use super::POOL_IDLE;
 use super::connect::Connector;
-use super::{POOL_IDLE, read_whole};
+use super::document::read_whole;
 use crate::config::{self, ApiKey};
 use crate::error::{Code, Error, Result};
 use crate::s3::uri;

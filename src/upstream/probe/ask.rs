@@ -19,8 +19,10 @@ use tokio::time::Instant;
 use super::bench::{Bench, Body, Identity};
 use super::chunks::{self, Chunked};
 use super::report::{Cut, Tried};
+use crate::dialect::{Dialect, Refusal};
 use crate::s3::uri;
 use crate::s3::xml::{self, UpstreamError};
+use crate::upstream::document::read_whole;
 
 /// How often a refusal that passes is tried again, and how long after the first time; twice that each time after.
 const TRIES_AGAIN: u32 = 4;
@@ -217,7 +219,7 @@ impl<'a> Ask<'a> {
         };
         let response = response.map_err(|error| Cut::Silent(reason(&error)))?;
         let (parts, body) = response.into_parts();
-        let body = crate::upstream::read_whole(body, MAX_ANSWER, self.bench.patience).await;
+        let body = read_whole(body, MAX_ANSWER, self.bench.patience).await;
         let body =
             body.map_err(|error| Cut::Silent(format!("the answer broke off: {}", error.code.as_str())))?;
         let continued = continued.get().copied();
@@ -289,8 +291,8 @@ impl<'a> Ask<'a> {
     fn note_answer(&self, answer: &Answer) {
         let mut seen = self.bench.seen();
         seen.answers += 1;
-        seen.throttled += u32::from(answer.is_throttling());
-        seen.key_unknown += u32::from(seen.key_accepted && answer.knows_no_key());
+        seen.throttled += u32::from(answer.throttles());
+        seen.key_unknown += u32::from(seen.key_accepted && answer.misses_key(&self.method));
         for (name, value) in &answer.headers {
             seen.headers
                 .insert(name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -305,10 +307,8 @@ impl<'a> Ask<'a> {
     }
 
     fn passes(&self, answer: &Answer) -> bool {
-        // The answer to a HEAD names no reason.
-        let may_be_the_key = self.method == Method::HEAD && answer.status == StatusCode::FORBIDDEN;
-        let key = (answer.knows_no_key() || may_be_the_key) && self.bench.seen().key_accepted;
-        answer.is_throttling() || key
+        let misses_key = self.bench.seen().key_accepted && answer.misses_key(&self.method);
+        answer.throttles() || answer.status == StatusCode::SERVICE_UNAVAILABLE || misses_key
     }
 }
 
@@ -349,17 +349,20 @@ impl Answer {
         self.error().map_or_else(|| status.to_string(), |error| format!("{status} {}", quoted(&error.code)))
     }
 
-    pub(super) fn is_throttling(&self) -> bool {
-        self.status == StatusCode::TOO_MANY_REQUESTS || self.status == StatusCode::SERVICE_UNAVAILABLE
+    /// In any dialect: which one it is, is to be found out.
+    fn throttles(&self) -> bool {
+        self.is(Dialect::throttles)
     }
 
-    /// The access key is not known, in the words of S3 or of OCI, which says the same of one that has not spread.
-    pub(super) fn knows_no_key(&self) -> bool {
-        self.status == StatusCode::FORBIDDEN
-            && self.error().is_some_and(|error| {
-                error.code == "InvalidAccessKeyId"
-                    || error.message.contains("secret key required to complete")
-            })
+    fn misses_key(&self, method: &Method) -> bool {
+        self.is(|dialect, refusal| dialect.misses_key(refusal, method == Method::HEAD))
+    }
+
+    fn is(&self, said: impl Fn(Dialect, Refusal<'_>) -> bool) -> bool {
+        let error = self.error();
+        let (code, message) = error.as_ref().map_or(("", ""), |error| (&error.code, &error.message));
+        let refusal = Refusal { status: self.status.as_u16(), code, message };
+        Dialect::ALL.into_iter().any(|dialect| said(dialect, refusal))
     }
 }
 

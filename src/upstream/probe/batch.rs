@@ -11,8 +11,8 @@ use crate::s3::xml::{self, DeleteObject, DeleteOutcome};
 
 pub(super) async fn ask(run: &mut Run, bench: &Bench) {
     let with = |algorithm: Algorithm| (algorithm.header(), move |body: &[u8]| digest(algorithm, body));
+    // What the gateway sends, in every dialect.
     let question = delete(bench, "batch-md5", Some((CONTENT_MD5, md5)));
-    // What the gateway sends.
     run.ask("delete-objects.content-md5", "DeleteObjects, Content-MD5", Stake::Gateway, question).await;
     let question = delete(bench, "batch-sha256", Some(with(Algorithm::Sha256)));
     run.ask("delete-objects.sha256", "DeleteObjects, x-amz-checksum-sha256", Stake::Nobody, question).await;

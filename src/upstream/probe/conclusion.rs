@@ -4,7 +4,7 @@
 use super::bench::Seen;
 use super::report::{Finding, Outcome, Stake};
 use super::ways::Signs;
-use crate::config::Dialect;
+use crate::dialect::Dialect;
 
 #[derive(Debug)]
 pub struct Conclusion {
@@ -34,16 +34,9 @@ pub(super) fn conclude(findings: &[Finding], configured: Dialect, seen: &Seen, s
     let dialect = (seen.answers > 0).then(|| dialect(seen, signs));
     let mut settings: Vec<String> = findings.iter().filter_map(|finding| finding.setting.clone()).collect();
     if let Some(fits) = dialect.filter(|fits| *fits != configured) {
-        settings.push(format!("upstream.dialect = \"{}\"", name(fits)));
+        settings.push(format!("upstream.dialect = \"{}\"", fits.name()));
     }
     Conclusion { works: reasons.is_empty(), reasons, dialect, losses: losses.collect(), settings }
-}
-
-pub fn name(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::Oci => "oci",
-        Dialect::S3 => "s3",
-    }
 }
 
 /// OCI names its requests in a header of its own, and writes its errors the other way round.

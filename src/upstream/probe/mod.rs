@@ -30,7 +30,7 @@ mod ways;
 use tokio_util::sync::CancellationToken;
 
 pub use clean::Cleaned;
-pub use conclusion::{Conclusion, name as dialect_name};
+pub use conclusion::Conclusion;
 pub use report::{Finding, Outcome, Report, Stake};
 
 use crate::config::Config;

@@ -45,8 +45,6 @@ pub struct World {
 #[derive(Default)]
 pub struct Settings<'a> {
     pub server: &'a str,
-    /// Of the upstream, if not `s3`.
-    pub dialect: Option<&'a str>,
     pub upstream: &'a str,
     /// Of the tier that everyone is in; by default as shipped, but without end to uploads and requests.
     pub limits: Option<&'a str>,
@@ -61,6 +59,8 @@ pub struct Settings<'a> {
     pub upstream_at: Option<SocketAddr>,
     /// Whether it is said to speak TLS.
     pub upstream_tls: bool,
+    /// `s3` if not said.
+    pub dialect: Option<&'a str>,
 }
 
 impl World {
@@ -190,6 +190,15 @@ impl World {
     pub fn admin_get(&self, path: &str) -> Response {
         Client::connect(self.admin)
             .send(&Request::get(path).header("host", "localhost").header("connection", "close"))
+    }
+
+    /// The sum of a metric's series.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.admin_get("/metrics").text();
+        let lines = text.lines().filter(|line| line.split([' ', '{']).next() == Some(name));
+        lines
+            .map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect(line))
+            .sum()
     }
 
     /// One exchange with the admin API by whoever holds its token.
