@@ -206,7 +206,6 @@ fn an_s3_service_is_told_from_oci_and_nothing_is_left() {
     assert_eq!(
         probed.all("no"),
         [
-            "object.class-unknown",
             "chunked.signed",
             "chunked.signed-trailer",
             "chunked.unsigned-trailer",

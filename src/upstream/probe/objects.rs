@@ -29,10 +29,11 @@ pub(super) async fn ask(run: &mut Run, bench: &Bench) {
     for (name, tried, class) in [
         ("object.class-standard", "x-amz-storage-class: STANDARD", "STANDARD"),
         ("object.class-standard-ia", "x-amz-storage-class: STANDARD_IA", "STANDARD_IA"),
-        ("object.class-unknown", "x-amz-storage-class: BUCKETWARDEN", "BUCKETWARDEN"),
     ] {
         run.ask(name, tried, Stake::Nobody, storage_class(bench, class)).await;
     }
+    run.ask("object.class-unknown", "an unknown storage class is refused", Stake::Nobody, no_class(bench))
+        .await;
     let sse_c_is_for = Stake::Clients("objects cannot be encrypted with clients' own keys (SSE-C)");
     run.ask("object.sse-c", "SSE-C", sse_c_is_for, sse_c(bench)).await;
     for (name, tried, folder, key) in [
@@ -130,6 +131,12 @@ async fn storage_class(bench: &Bench, class: &str) -> Tried {
     let head = bench.object(Method::HEAD, &name).send().await?;
     let shown = head.header("x-amz-storage-class").map_or_else(|| "none".to_owned(), quoted);
     Ok(Verdict::yes(format!("accepted; HeadObject shows {shown}")))
+}
+
+async fn no_class(bench: &Bench) -> Tried {
+    let put = bench.object(Method::PUT, "class-unknown").amz("x-amz-storage-class", "BUCKETWARDEN");
+    let answer = put.bytes(CONTENT).send().await?;
+    Ok(Verdict::is(!answer.ok(), answer.names()))
 }
 
 async fn sse_c(bench: &Bench) -> Tried {
