@@ -71,6 +71,7 @@
 //! | time limits of clients, of the upstream | `server::connection`, `upstream::watch` |
 //! | what becomes of a refusal, and why it was one | `gateway::refused`, [`refusals`] |
 //! | configuration keys, defaults, checks | [`config`], `config.toml.example` |
+//! | what an upstream in hand really does | [`upstream::probe`] |
 //! | the store behind `bucketwarden dev` | [`dev_store`] |
 
 pub mod access;

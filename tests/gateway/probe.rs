@@ -309,6 +309,15 @@ fn a_key_that_has_not_spread_is_told_from_a_wrong_secret() {
     assert_eq!(probed.outcome("signing.key"), "no");
     assert!(probed.setting("signing.key").contains("takes up to 5 minutes"), "{}", probed.everything());
     assert_eq!(probed.outcome("object.put"), "not_tried", "{}", probed.everything());
+    oci.control().throttle_every(3);
+    let probed = setup(oci.s3_endpoint()).probe();
+    assert_eq!(
+        probed.outcome("signing.key"),
+        "no",
+        "throttling says nothing of a key: {}",
+        probed.everything()
+    );
+    oci.control().throttle_every(0);
 
     oci.control().propagate(KEY.0, Propagation::Every(2));
     let probed = setup(oci.s3_endpoint()).probe();
@@ -431,6 +440,16 @@ fn a_host_that_nobody_answers_at_ends_the_questions() {
     assert_eq!(probed.all("yes"), ["reach.dns"], "{}", probed.everything());
     assert!(probed.came("reach.tcp").contains("refused"), "{}", probed.everything());
     assert!(probed.stderr.contains("cannot be reached"), "{}", probed.stderr);
+}
+
+#[test]
+fn a_server_that_is_no_s3_service_is_told() {
+    let origin = Origin::start();
+    origin.always(Act::reply(Reply::new(404).body("<html>Not here</html>")));
+    let probed = over(&origin).probe();
+    probed.assert_fails();
+    assert_eq!(probed.setting("signing.key"), "check upstream.endpoint", "{}", probed.everything());
+    assert!(origin.seen().iter().all(|seen| seen.method() == "GET"));
 }
 
 #[test]

@@ -32,6 +32,9 @@ pub(super) fn text(report: &Report, configured: Dialect) -> String {
         let (fits, configured) = (fits.name(), configured.name());
         out.extend(["The dialect that fits is \"", fits, "\"; configured is \"", configured, "\".\n"]);
     }
+    let (met, needed) = conclusion.met;
+    out.extend([format!("Of {needed} things that the gateway needs, {met} are there.\n")]);
+    list(&mut out, "Missing:", &conclusion.reasons);
     list(&mut out, "Clients lose:", &conclusion.losses);
     list(&mut out, "Settings to use:", &conclusion.settings);
     let cleaned = &report.cleaned;
@@ -70,6 +73,8 @@ fn probe(report: &Report) -> Value {
     let (conclusion, cleaned) = (&report.conclusion, &report.cleaned);
     json!({
         "works": conclusion.works,
+        "needed": conclusion.met.1,
+        "met": conclusion.met.0,
         "reasons": conclusion.reasons,
         "stopped": report.stopped,
         "dialect": conclusion.dialect.map(Dialect::name),

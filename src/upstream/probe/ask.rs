@@ -167,7 +167,7 @@ impl<'a> Ask<'a> {
     }
 
     /// The answer, whatever it is.
-    pub(super) async fn once(&self) -> Tried<Answer> {
+    async fn once(&self) -> Tried<Answer> {
         let limits = self.bench.limits();
         if limits.stop.is_cancelled() {
             return Err(Cut::Stopped);

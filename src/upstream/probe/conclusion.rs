@@ -9,6 +9,8 @@ use crate::dialect::Dialect;
 #[derive(Debug)]
 pub struct Conclusion {
     pub works: bool,
+    /// How much of what the gateway needs is there, of how much.
+    pub met: (usize, usize),
     /// Why it does not work.
     pub reasons: Vec<String>,
     /// The dialect that the upstream speaks; `None` if it said too little.
@@ -27,6 +29,7 @@ pub(super) fn conclude(findings: &[Finding], configured: Dialect, seen: &Seen, s
     if let Some(first) = untried.first() {
         reasons.push(format!("{} needed answers are missing: {}", untried.len(), first.came));
     }
+    let met = needed().filter(|finding| finding.outcome == Outcome::Yes).count();
     let losses = findings.iter().filter_map(|finding| match finding.stake {
         Stake::Clients(loss) if finding.outcome == Outcome::No => Some(format!("{loss} ({})", finding.name)),
         Stake::Clients(_) | Stake::Gateway | Stake::Nobody => None,
@@ -36,7 +39,14 @@ pub(super) fn conclude(findings: &[Finding], configured: Dialect, seen: &Seen, s
     if let Some(fits) = dialect.filter(|fits| *fits != configured) {
         settings.push(format!("upstream.dialect = \"{}\"", fits.name()));
     }
-    Conclusion { works: reasons.is_empty(), reasons, dialect, losses: losses.collect(), settings }
+    Conclusion {
+        works: reasons.is_empty(),
+        met: (met, needed().count()),
+        reasons,
+        dialect,
+        losses: losses.collect(),
+        settings,
+    }
 }
 
 /// OCI names its requests in a header of its own, and writes its errors the other way round.
