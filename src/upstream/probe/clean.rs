@@ -84,7 +84,7 @@ async fn remove(bench: &Bench) {
     }
 }
 
-fn attempt(answer: Tried<super::ask::Answer>) {
+fn attempt(answer: Tried<super::answer::Answer>) {
     match answer {
         Ok(answer) if answer.ok() || answer.status.as_u16() == 404 => {}
         Ok(answer) => tracing::debug!(status = answer.status.as_u16(), "not removed yet"),

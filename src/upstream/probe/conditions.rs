@@ -30,7 +30,7 @@ async fn put(
     condition: HeaderName,
     value: &str,
     bytes: &[u8],
-) -> Tried<super::ask::Answer> {
+) -> Tried<super::answer::Answer> {
     bench.object(Method::PUT, name).header(condition, value).bytes(bytes).send().await
 }
 

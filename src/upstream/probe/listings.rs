@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use http::Method;
 
-use super::ask::{Answer, Ask, quoted};
+use super::answer::{Answer, quoted};
+use super::ask::Ask;
 use super::bench::{Bench, CONTENT};
 use super::report::{Cut, Run, Stake, Tried, Verdict};
 use crate::s3::uri::{self, PlusMeaning};

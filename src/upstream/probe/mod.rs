@@ -9,6 +9,7 @@
 //! `report` has how questions are put, `bench` and `ask` what they are put with; the questions are in the other
 //! files, `clean` comes last.
 
+mod answer;
 mod ask;
 mod batch;
 mod bench;

@@ -3,7 +3,8 @@
 
 use http::{HeaderName, Method};
 
-use super::ask::{Ask, quoted};
+use super::answer::quoted;
+use super::ask::Ask;
 use super::bench::{Bench, CONTENT};
 use super::report::{Cut, Run, Stake, Tried, Verdict};
 use crate::s3::xml::{self, Answer, CompletedPart};

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{Method, header};
 use md5::{Digest as _, Md5};
 
-use super::ask::{Ask, quoted, sha256};
+use super::answer::quoted;
+use super::ask::{Ask, sha256};
 use super::bench::{Bench, CONTENT};
 use super::chunks::hex;
 use super::listings::listed;

@@ -31,7 +31,7 @@ async fn list(bench: &Bench, upstream: &config::Upstream) -> Tried {
     Ok(match listed {
         Ok(_) => Verdict::yes("signed, and answered"),
         Err(failure) => {
-            let verdict = Verdict::no(super::ask::reason(&failure));
+            let verdict = Verdict::no(super::answer::reason(&failure));
             match failure {
                 Failure::Refused(StatusCode::UNAUTHORIZED, _) => verdict
                     .setting("check upstream.native.user, .tenancy, .fingerprint and this machine's clock"),

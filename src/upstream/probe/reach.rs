@@ -10,7 +10,7 @@ use rustls::{CertificateError, Error as TlsError};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::ask::{quoted, reason};
+use super::answer::{quoted, reason};
 use super::report::{Cut, Run, Stake, Tried, Verdict};
 use crate::config;
 use crate::tls;

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Method;
 
-use super::ask::Answer;
+use super::answer::Answer;
 use super::bench::{Bench, Identity};
 use super::report::{Cut, Run, Stake, Tried, Verdict};
 use crate::types::Secret;

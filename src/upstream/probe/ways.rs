@@ -5,7 +5,7 @@ use std::future::ready;
 
 use http::Method;
 
-use super::ask::quoted;
+use super::answer::quoted;
 use super::bench::Bench;
 use super::report::{Cut, Run, Stake, Tried, Verdict};
 use crate::s3::xml::{self, Versioning};
