@@ -25,6 +25,7 @@ use crate::body::pace::Replicas;
 use crate::config::{Config, Sources};
 use crate::gateway::Instruments;
 use crate::ledger::Ledger;
+use crate::ledger::pars::Pars;
 use crate::metrics::Metrics;
 use crate::server::{Draining, Server};
 use crate::store::Store;
@@ -140,6 +141,7 @@ impl Bound {
             AbortOnDrop::spawn(admin::run_gauges(at_work.back.clone(), GAUGES_EVERY)),
             AbortOnDrop::spawn(heart.beat_for_ever()),
             AbortOnDrop::spawn(Ledger::sweep_for_ever(at_work.ledger.subscribe())),
+            AbortOnDrop::spawn(Pars::sweep_for_ever(at_work.pars.subscribe())),
             AbortOnDrop::spawn(watch_certificate(at_work.generation.clone(), metrics.clone())),
             AbortOnDrop::spawn(reload::run(kept, at_work.clone(), sources, requests)),
         ];
@@ -176,6 +178,10 @@ impl Running {
 
     pub fn ledger(&self) -> Ledger {
         self.at_work.ledger.borrow().clone()
+    }
+
+    pub fn pars(&self) -> Pars {
+        self.at_work.pars.borrow().clone()
     }
 
     /// Where reloads are asked for.

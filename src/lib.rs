@@ -59,6 +59,7 @@
 //! | what an upstream's error becomes | `upstream::errors` |
 //! | what a write does to its user's account | [`account`] |
 //! | recounts, expired leases, abandoned uploads | [`ledger`] |
+//! | pre-authenticated requests: OCI's own API, the record of them, their end | [`upstream::native`], [`ledger::pars`] |
 //! | access keys: made, sealed, looked up | `auth::keyring` |
 //! | users, keys and jobs at rest | `store::embedded::people`, `store::redis::people` |
 //! | what an operator changed | the log target `audit`, `admin::audit` |
@@ -71,6 +72,7 @@
 //! | what becomes of a refusal, and why it was one | `gateway::refused`, [`refusals`] |
 //! | what a reload changes, keeps, and refuses to change | `app::reload`, `config::change` |
 //! | configuration keys, defaults, checks | [`config`], `config.toml.example` |
+//! | what an upstream in hand really does | [`upstream::probe`] |
 //! | the store behind `bucketwarden dev` | [`dev_store`] |
 
 pub mod access;

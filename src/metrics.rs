@@ -2,6 +2,7 @@
 //! access key or a peer. Names and labels are the contract's; the text format is Prometheus 0.0.4.
 
 mod ledger;
+mod pars;
 mod upstream;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use crate::error::Code;
 use crate::s3::operation::Operation;
 use crate::types::WayIn;
 pub use ledger::{Ledger, TierUsage, Usage};
+pub use pars::{ParEnd, Pars};
 pub use upstream::{Upstream, UpstreamKey};
 
 /// Stands for an operation where a request was refused before it had one.
@@ -40,6 +42,7 @@ pub struct Metrics {
     config_reloads: IntCounterVec,
     pub config_generations: IntGauge,
     pub ledger: Ledger,
+    pub pars: Pars,
     pub upstream: Upstream,
     state: HashMap<StateOperation, Histogram>,
     pub state_available: IntGauge,
@@ -230,6 +233,7 @@ impl Metrics {
             "Configurations in use: more than one while something from before a reload goes on.",
         )?;
         let ledger = Ledger::register(&registry)?;
+        let pars = Pars::register(&registry)?;
         let upstream_state = Upstream::register(&registry)?;
         let state_durations = histograms_of(
             "state_duration_seconds",
@@ -280,6 +284,7 @@ impl Metrics {
             config_reloads,
             config_generations,
             ledger,
+            pars,
             upstream: upstream_state,
             state: state.into(),
             state_available,

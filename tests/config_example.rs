@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bucketwarden::config::Config;
+use bucketwarden::config::{ApiKey, Config};
 
 const EXAMPLE: &str = include_str!("../config.toml.example");
 const SECRET: &str = "dp3xT0pS3cr3tV4lue-dp3xT0pS3cr3tV4lue";
@@ -11,13 +11,14 @@ const SECRET: &str = "dp3xT0pS3cr3tV4lue-dp3xT0pS3cr3tV4lue";
 /// A folder with every file that the example names.
 fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder");
+    let api_key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048);
     let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     std::fs::create_dir(dir.path().join("secrets")).expect("a folder");
     for (name, content) in [
         ("secrets/admin_token", SECRET.to_owned()),
         ("secrets/upstream_secret", SECRET.to_owned()),
         ("secrets/master_key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n".to_owned()),
-        ("secrets/oci_api_key.pem", pair.signing_key.serialize_pem()),
+        ("secrets/oci_api_key.pem", api_key.expect("a key").serialize_pem()),
         ("tls.crt", pair.cert.pem()),
         ("tls.key", pair.signing_key.serialize_pem()),
     ] {
@@ -26,8 +27,11 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
+/// With the fingerprint of the folder's key in the place of the example's.
 fn load(text: &str, dir: &Path) -> Config {
-    Config::from_toml(text, dir).map_err(|problems| problems.to_string()).expect("it loads").config
+    let key = ApiKey::read(&dir.join("secrets/oci_api_key.pem")).expect("a key");
+    let text = text.replace("00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff", key.fingerprint());
+    Config::from_toml(&text, dir).map_err(|problems| problems.to_string()).expect("it loads").config
 }
 
 /// The example with its commented-out sections and keys brought to life. `keep` says which keys.

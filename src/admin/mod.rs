@@ -41,6 +41,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::account::Millis;
 use crate::admit::tiers::Tiers;
 use crate::auth::Keyring;
+use crate::ledger::pars::Pars;
 use crate::metrics::Metrics;
 use crate::refusals::Refusals;
 use crate::store::Store;
@@ -76,6 +77,7 @@ pub struct Admin {
     pub tiers: Arc<Tiers>,
     pub keyring: Arc<Keyring>,
     pub reconciler: Arc<dyn Reconciler>,
+    pub pars: Pars,
     pub reloader: Arc<dyn Reload>,
     pub refusals: Arc<Refusals>,
     /// Without one, nobody gets past health and metrics.
@@ -178,10 +180,12 @@ impl Admin {
         }
     }
 
-    /// After a change to a user: whoever asks about them here from now on gets a new answer.
+    /// After a change to a user: whoever asks about them here from now on gets a new answer, and what they may have no
+    /// more goes.
     fn forget(&self, user: &UserId) {
         self.tiers.forget(user);
         self.keyring.forget_user(user);
+        self.pars.review(user);
     }
 
     #[expect(clippy::unused_self, reason = "the clock is part of what a handler is given")]

@@ -98,6 +98,7 @@ impl Door {
         let store = Arc::new(Store::open(&state, metrics.clone()).await.expect("a store"));
         let tiers = Arc::new(Tiers::new(&configuration(), store.clone()));
         let keyring = Arc::new(Keyring::new(store.clone(), configuration().shared_secret()));
+        let pars = Pars::new(store.clone(), tiers.clone(), None, metrics.clone());
         let reconciler = Arc::new(Scripted { permits: Semaphore::new(0), counted: Mutex::default() });
         let admin = Arc::new(Admin {
             metrics,
@@ -106,6 +107,7 @@ impl Door {
             tiers,
             keyring,
             reconciler: reconciler.clone(),
+            pars,
             reloader: Arc::new(Obedient),
             refusals: Arc::default(),
             token: token.map(|token| Secret::new(token.to_owned())),

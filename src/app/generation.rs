@@ -17,11 +17,13 @@ use crate::auth::{Authenticator, Keyring};
 use crate::config::{Config, TlsFiles};
 use crate::gateway::{Gateway, Instruments};
 use crate::ledger::Ledger;
+use crate::ledger::pars::Pars;
 use crate::metrics::Metrics;
 use crate::server::Front;
 use crate::store::Store;
 use crate::tls::{self, Reloader};
 use crate::upstream::Upstream;
+use crate::upstream::native::Native;
 
 /// What lives as long as the process.
 #[derive(Clone)]
@@ -50,6 +52,7 @@ struct Rooms {
     authenticator: Arc<Authenticator>,
     tiers: Arc<Tiers>,
     ledger: Ledger,
+    pars: Pars,
 }
 
 /// The front door's certificate, and what keeps it current.
@@ -65,10 +68,13 @@ impl Generation {
         let upstream = Arc::new(Upstream::new(&config.upstream, metrics.clone())?);
         let ids = Ids::new(config.shared_secret());
         let quota = Quota::new(store.clone(), ids, config.quota.reservation_lease, metrics.clone());
+        let tiers = Arc::new(Tiers::new(&config, store.clone()));
+        let native = Native::new(&config.upstream)?;
         let rooms = Rooms {
             authenticator: Arc::new(Authenticator::new(&config, keyring.clone())?),
-            tiers: Arc::new(Tiers::new(&config, store.clone())),
             ledger: Ledger::new(quota, upstream.clone(), &config, metrics.clone()),
+            pars: Pars::new(store.clone(), tiers.clone(), native, metrics.clone()),
+            tiers,
             upstream,
         };
         Self::assemble(kept, config, rooms, None)
@@ -77,10 +83,12 @@ impl Generation {
     pub(super) fn next(&self, kept: &Kept, config: Config) -> anyhow::Result<Self> {
         let authenticator = Arc::new(self.rooms.authenticator.renewed(&config)?);
         let upstream = Arc::new(self.rooms.upstream.renewed(&config.upstream)?);
+        let tiers = Arc::new(self.rooms.tiers.renewed(&config));
         let rooms = Rooms {
             authenticator,
-            tiers: Arc::new(self.rooms.tiers.renewed(&config)),
             ledger: self.rooms.ledger.renewed(upstream.clone(), &config),
+            pars: self.rooms.pars.renewed(tiers.clone(), Native::new(&config.upstream)?),
+            tiers,
             upstream,
         };
         Self::assemble(kept, config, rooms, self.certificate.clone())
@@ -92,7 +100,7 @@ impl Generation {
         rooms: Rooms,
         before: Option<Arc<Certificate>>,
     ) -> anyhow::Result<Self> {
-        let Rooms { upstream, authenticator, tiers, ledger } = &rooms;
+        let Rooms { upstream, authenticator, tiers, ledger, pars } = &rooms;
         let certificate = certificate(config.server.tls.as_ref(), before)?;
         let api = Api::new(
             kept.store.clone(),
@@ -107,6 +115,7 @@ impl Generation {
             authenticator.clone(),
             upstream.clone(),
             ledger.clone(),
+            pars.clone(),
             tiers.clone(),
             kept.admit.clone(),
             Arc::new(api),
@@ -120,6 +129,7 @@ impl Generation {
             tiers: tiers.clone(),
             keyring: kept.keyring.clone(),
             reconciler: Arc::new(ledger.clone()),
+            pars: pars.clone(),
             reloader: kept.reloader.clone(),
             refusals: kept.instruments.refusals.clone(),
             token: config.admin.token.clone(),
@@ -130,6 +140,10 @@ impl Generation {
 
     pub(super) fn ledger(&self) -> &Ledger {
         &self.rooms.ledger
+    }
+
+    pub(super) fn pars(&self) -> &Pars {
+        &self.rooms.pars
     }
 }
 

@@ -13,6 +13,7 @@ use super::generation::{Generation, Kept};
 use crate::admin::{Admin, NotReloaded, Reload, Reloaded};
 use crate::config::{Config, Sources};
 use crate::ledger::Ledger;
+use crate::ledger::pars::Pars;
 use crate::server::InForce;
 use crate::tls;
 
@@ -57,6 +58,7 @@ pub(super) struct AtWork {
     pub(super) back: Arc<ArcSwap<Admin>>,
     pub(super) generation: Arc<ArcSwap<Generation>>,
     pub(super) ledger: watch::Sender<Ledger>,
+    pub(super) pars: watch::Sender<Pars>,
 }
 
 impl AtWork {
@@ -65,6 +67,7 @@ impl AtWork {
             front: InForce::new(generation.front.clone()),
             back: Arc::new(ArcSwap::new(generation.back.clone())),
             ledger: watch::Sender::new(generation.ledger().clone()),
+            pars: watch::Sender::new(generation.pars().clone()),
             generation: Arc::new(ArcSwap::from_pointee(generation)),
         }
     }
@@ -73,6 +76,7 @@ impl AtWork {
         self.front.set(generation.front.clone());
         self.back.store(generation.back.clone());
         self.ledger.send_replace(generation.ledger().clone());
+        self.pars.send_replace(generation.pars().clone());
         self.generation.store(Arc::new(generation));
     }
 }

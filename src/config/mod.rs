@@ -4,6 +4,7 @@
 //! Two steps: `raw` and `layers` say what was said, where, and who is believed; `build` and its neighbours
 //! make of it what the program needs (`model`). `schema` lists every key there is.
 
+mod api_key;
 mod buckets;
 mod build;
 mod change;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+pub use api_key::ApiKey;
 pub use limits::LimitKey;
 pub use model::*;
 pub use prefix::PrefixTemplate;

@@ -3,10 +3,12 @@
 //! turned into the S3 one.
 //! Follows <https://docs.oracle.com/en-us/iaas/Content/Object/Tasks/s3compatibleapi.htm>.
 
+use std::path::Path;
 use std::time::Duration;
 
 use http::Uri;
 
+use super::api_key::ApiKey;
 use super::model::{Native, PreviousKey, Upstream};
 use super::raw::{Layer, Value};
 use super::rules;
@@ -193,7 +195,10 @@ fn native(s: &Section, dialect: Dialect, place: Option<&Place>) -> Option<Native
     if !s.says("key_file") {
         s.missing("key_file", "the private key of the OCI API key, PEM");
     }
-    let key_file = s.file("key_file", rules::pem_private_key);
+    let key_file = s.path("key_file");
+    if let Some(path) = &key_file {
+        key_fits(s, path, fingerprint.as_deref());
+    }
     let max_expiry = s.duration("max_expiry", Duration::from_hours(7 * 24));
     let given = s.optional("endpoint", ORIGIN, rules::origin);
     if let Some(place) = place
@@ -210,4 +215,18 @@ fn native(s: &Section, dialect: Dialect, place: Option<&Place>) -> Option<Native
         max_expiry,
         endpoint: given.or_else(derived)?,
     })
+}
+
+/// The key must be one that can sign, and the one that OCI knows by this fingerprint.
+fn key_fits(s: &Section, path: &Path, fingerprint: Option<&str>) {
+    match ApiKey::read(path) {
+        Err(expected) => s.problem("key_file", expected),
+        Ok(key) => {
+            if let Some(said) = fingerprint.filter(|said| *said != key.fingerprint()) {
+                let text =
+                    format!("expected the fingerprint of key_file, {}; this is {said}", key.fingerprint());
+                s.problem("fingerprint", text);
+            }
+        }
+    }
 }

@@ -22,11 +22,6 @@ impl Config {
             missing: "PROXY protocol headers are not read",
             path: "server.proxy_protocol",
         },
-        Unbuilt {
-            key: "[upstream.native]",
-            missing: "there are no pre-authenticated requests",
-            path: "upstream.native",
-        },
         Unbuilt { key: "[telemetry]", missing: "no traces are sent", path: "telemetry" },
     ];
 }
@@ -39,6 +34,13 @@ pub(super) fn warnings(config: &Config, said: &Table) -> Vec<String> {
     let endpoint = &config.upstream.endpoint;
     if endpoint.scheme_str() == Some("http") && !rules::is_loopback(endpoint) {
         let text = "upstream.endpoint: plain http to another host: objects cross the network unencrypted, and their bytes are not signed";
+        warnings.push(text.to_owned());
+    }
+    if let Some(native) = &config.upstream.native
+        && native.endpoint.scheme_str() == Some("http")
+        && !rules::is_loopback(&native.endpoint)
+    {
+        let text = "upstream.native.endpoint: plain http to another host: whoever sees a pre-authenticated request made can use it";
         warnings.push(text.to_owned());
     }
     if config.auth.master_key.is_none() {

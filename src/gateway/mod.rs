@@ -46,6 +46,7 @@ use crate::dialect::Answers;
 use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
 use crate::ledger::Ledger;
+use crate::ledger::pars::Pars;
 use crate::metrics::Throttle;
 use crate::refusals::Stage;
 use crate::s3::operation::{self, Access, BodyKind, Operation, Target};
@@ -76,6 +77,7 @@ pub struct Gateway {
     slow_operation_timeout: Duration,
     jobs: Jobs,
     ledger: Ledger,
+    pars: Pars,
     tiers: Arc<Tiers>,
     api: Arc<dyn JsonApi>,
     refusal_status: RefusalStatus,
@@ -141,6 +143,7 @@ impl Gateway {
         authenticator: Arc<Authenticator>,
         upstream: Arc<Upstream>,
         ledger: Ledger,
+        pars: Pars,
         tiers: Arc<Tiers>,
         admit: Arc<Admit>,
         api: Arc<dyn JsonApi>,
@@ -158,6 +161,7 @@ impl Gateway {
             slow_operation_timeout: config.upstream.slow_operation_timeout,
             jobs: Jobs::new(ledger.store().clone()),
             ledger,
+            pars,
             tiers,
             api,
             refusal_status: config.quota.refusal_status,
@@ -440,6 +444,7 @@ impl Gateway {
     /// Waits for operations that go on without their clients, also those of configurations before.
     pub async fn finish(&self) {
         self.ledger.finish().await;
+        self.pars.finish().await;
     }
 
     /// The URL at which this caller's client finds an object, for `Location` elements.

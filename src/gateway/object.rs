@@ -266,7 +266,7 @@ impl Gateway {
     }
 
     /// The upstream's HEAD of the object that was asked for.
-    async fn head(&self, ask: &Ask<'_>, record: &mut Record) -> Result<Response<Incoming>> {
+    pub(super) async fn head(&self, ask: &Ask<'_>, record: &mut Record) -> Result<Response<Incoming>> {
         let mut call = self.object_call(Method::HEAD, ask)?;
         if let Some(version_id) = ask.param("versionId") {
             call = call.query("versionId", version_id);

@@ -5,8 +5,10 @@
 //! A write whose store is lost is refused; reads never ask here.
 
 mod inventory;
+pub mod pars;
 mod recount;
 mod sweep;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

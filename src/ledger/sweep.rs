@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
 
 use super::Ledger;
+use super::turns::Turns;
 use crate::account::{Found, LeaseId, Outcome, Settled, Write};
 use crate::admit::quota::{Admitted, millis};
 use crate::error::Result;
@@ -173,30 +173,5 @@ impl Ledger {
             self.settle(reservation, outcome).await?;
         }
         Ok(())
-    }
-}
-
-/// When it is time for a piece of work, and with which ledger: at once, again after each period, and whenever the
-/// ledger is made anew.
-struct Turns {
-    current: watch::Receiver<Ledger>,
-    period: fn(&Ledger) -> Duration,
-    due: Instant,
-}
-
-impl Turns {
-    fn new(current: &watch::Receiver<Ledger>, period: fn(&Ledger) -> Duration) -> Self {
-        Self { current: current.clone(), period, due: Instant::now() }
-    }
-
-    /// None when there will be no ledger any more.
-    async fn next(&mut self) -> Option<Ledger> {
-        tokio::select! {
-            () = sleep_until(self.due) => {}
-            changed = self.current.changed() => changed.ok()?,
-        }
-        let ledger = self.current.borrow_and_update().clone();
-        self.due = Instant::now() + (self.period)(&ledger);
-        Some(ledger)
     }
 }

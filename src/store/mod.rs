@@ -6,6 +6,7 @@
 mod embedded;
 mod jobs;
 mod keys;
+mod pars;
 mod redis;
 mod rows;
 mod users;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use jobs::{Assigned, MAX_JOBS, OwnedJob};
 pub use keys::{Added, Key, KeyRecord, MAX_KEYS, OwnedKey};
+pub use pars::{MAX_PARS, ParId, ParRecord};
 pub use users::{Known, LimitName, UserChange, UserRecord};
 
 use self::redis::Redis;
@@ -175,7 +177,8 @@ impl Store {
         either!(self, store => store.create_user(user, first, generation, now).await)
     }
 
-    /// Removes the record with all keys and jobs; the account stays, for it is the bucket's. Whether there was one.
+    /// Removes the record with all keys and jobs; the account stays, for it is the bucket's, and so do PARs, until
+    /// OCI has none of them. Whether there was one.
     /// It stays known that there was: a later user of the id is of a later generation.
     pub async fn remove_user(&self, user: &UserId, now: Millis) -> Result<bool> {
         either!(self, store => store.remove_user(user, now).await)
@@ -233,6 +236,40 @@ impl Store {
     /// Makes a job nobody's. Whether it was somebody's.
     pub async fn remove_job(&self, job: &JobId) -> Result<bool> {
         either!(self, store => store.remove_job(job).await)
+    }
+
+    pub async fn par(&self, id: &ParId) -> Result<Option<ParRecord>> {
+        either!(self, store => store.par(id).await)
+    }
+
+    /// A user's PARs, whichever life of the user's they are of.
+    pub async fn pars_of(&self, user: &UserId) -> Result<Vec<(ParId, ParRecord)>> {
+        either!(self, store => store.pars_of(user).await)
+    }
+
+    /// PARs that are due, those that have been for longest first, at most [`PAGE`].
+    pub async fn pars_due(&self, now: Millis) -> Result<Vec<(ParId, ParRecord)>> {
+        either!(self, store => store.pars_due(now).await)
+    }
+
+    /// Users who have PARs, in the order of their ids, at most [`PAGE`] after the one given.
+    pub async fn par_owners(&self, after: Option<&UserId>) -> Result<Vec<UserId>> {
+        either!(self, store => store.par_owners(after).await)
+    }
+
+    /// Writes a PAR down, unless its user has [`MAX_PARS`]. Its id must be new.
+    pub async fn add_par(&self, id: &ParId, record: &ParRecord) -> Result<bool> {
+        either!(self, store => store.add_par(id, record).await)
+    }
+
+    /// Puts a PAR's row in the place of the one that was read, if that is still there; whether it was.
+    pub async fn replace_par(&self, id: &ParId, before: &ParRecord, after: &ParRecord) -> Result<bool> {
+        either!(self, store => store.replace_par(id, before, after).await)
+    }
+
+    /// Forgets a PAR of this user. Whether there was one.
+    pub async fn remove_par(&self, user: &UserId, id: &ParId) -> Result<bool> {
+        either!(self, store => store.remove_par(user, id).await)
     }
 
     /// Says that this gateway lives, for as long as `ttl`; answers how many do.

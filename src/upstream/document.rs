@@ -31,7 +31,7 @@ pub(super) async fn read_error(body: Incoming, idle_timeout: Duration) -> Vec<u8
 }
 
 /// At most `cap` bytes, none of them more than `patience` after the one before.
-async fn read_whole(body: Incoming, cap: usize, patience: Duration) -> Result<Vec<u8>> {
+pub(super) async fn read_whole(body: Incoming, cap: usize, patience: Duration) -> Result<Vec<u8>> {
     let mut body = http_body_util::Limited::new(body, cap);
     let mut whole = Vec::new();
     loop {

@@ -14,6 +14,8 @@ mod errors;
 mod failure;
 pub mod headers;
 mod keys;
+pub mod native;
+pub mod probe;
 mod retry;
 mod watch;
 

@@ -30,16 +30,18 @@ mod multipart;
 mod objects;
 mod objects_api;
 #[path = "../oci/mod.rs"]
-#[allow(dead_code, reason = "some of it is for the process that the client tests run")]
+#[allow(dead_code, unused_imports, reason = "some of it is for the process that the client tests run")]
 mod oci;
 mod oci_dialect;
 mod oci_native_self_test;
 mod oci_self_test;
 mod origin_self_test;
+mod par;
 mod payload_modes;
 mod platform_view;
 mod presign_api;
 mod presigned;
+mod probe;
 mod processes;
 mod quota;
 mod recursive_delete;

@@ -18,6 +18,7 @@ mod kit;
 #[path = "../../src/account/memory.rs"]
 mod memory;
 mod openers;
+mod pars;
 mod programs;
 mod redis;
 mod server;
@@ -35,7 +36,7 @@ macro_rules! checks {
 macro_rules! contract {
     ($($opener:ident),+) => {
         $(mod $opener {
-            use crate::{accounts, jobs, keys, programs, users};
+            use crate::{accounts, jobs, keys, pars, programs, users};
 
             checks! { crate::openers::$opener;
                 programs::random_steps_equal_plain_arithmetic,
@@ -56,6 +57,10 @@ macro_rules! contract {
                 jobs::a_job_is_one_users,
                 jobs::jobs_come_in_pages_and_in_order,
                 jobs::jobs_go_with_their_user,
+                pars::pars_are_found_by_id_user_and_time,
+                pars::a_user_has_so_many_pars_and_no_more,
+                pars::owners_of_pars_come_in_pages_and_in_order,
+                pars::pars_outlive_their_user,
             }
         })+
     };

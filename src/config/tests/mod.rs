@@ -1,5 +1,6 @@
 //! The configuration as a whole, section by section; who is believed and what is said in modules of their own.
 
+mod native;
 mod problems;
 mod sources;
 

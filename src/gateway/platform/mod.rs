@@ -3,6 +3,7 @@
 //! request that an S3 client would have sent and walks it down the same corridor, by the same rules.
 
 mod objects;
+mod par;
 mod presign;
 mod recursive;
 
@@ -21,7 +22,7 @@ use crate::auth::session::Origin;
 use crate::body::plan::UploadPlan;
 use crate::body::small;
 use crate::body::unread::Unread;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::s3::query::Query;
 use crate::sigv4::verify::VerifiedPayload;
 
@@ -39,8 +40,10 @@ pub(super) enum Call<'p> {
         raw_id: &'p str,
     },
     Presign,
-    /// Pre-authenticated requests.
-    Par,
+    CreatePar,
+    DeletePar {
+        id: &'p str,
+    },
 }
 
 impl<'p> Call<'p> {
@@ -53,7 +56,8 @@ impl<'p> Call<'p> {
             ("DELETE", "datasets", _, Some(raw_id)) => Some(Self::DeleteAll { bucket: "datasets", raw_id }),
             ("DELETE", "models", _, Some(raw_id)) => Some(Self::DeleteAll { bucket: "models", raw_id }),
             ("POST", "presign", None, _) => Some(Self::Presign),
-            ("POST", "par", None, _) | ("DELETE", "par", _, Some(_)) => Some(Self::Par),
+            ("POST", "par", None, _) => Some(Self::CreatePar),
+            ("DELETE", "par", _, Some(id)) => Some(Self::DeletePar { id }),
             _ => None,
         }
     }
@@ -63,7 +67,11 @@ impl<'p> Call<'p> {
         match self {
             Self::Object if *method != Method::DELETE => Access::Read,
             // A URL is made for the user as they stand now.
-            Self::Object | Self::DeleteAll { .. } | Self::Presign | Self::Par => Access::Write,
+            Self::Object
+            | Self::DeleteAll { .. }
+            | Self::Presign
+            | Self::CreatePar
+            | Self::DeletePar { .. } => Access::Write,
         }
     }
 }
@@ -99,8 +107,11 @@ impl Gateway {
                 let document = self.read_body(visit, payload, body, record).await?;
                 self.presign(&document, visit, record).await
             }
-            Call::Par => Err(Error::new(Code::NotImplemented)
-                .say("Pre-authenticated requests are not offered here. POST /api/v1/presign makes URLs.")),
+            Call::CreatePar => {
+                let document = self.read_body(visit, payload, body, record).await?;
+                self.create_par(&document, visit, record).await
+            }
+            Call::DeletePar { id } => self.delete_par(id, visit, record).await,
         }
     }
 
@@ -133,8 +144,8 @@ mod tests {
         }
         assert_eq!(find("DELETE", "/api/v1/datasets/ds-1"), dataset("ds-1"));
         assert_eq!(find("DELETE", "/api/v1/datasets/a%2Fb"), dataset("a%2Fb"));
-        assert_eq!(find("POST", "/api/v1/par"), Some(Call::Par));
-        assert_eq!(find("DELETE", "/api/v1/par/1"), Some(Call::Par));
+        assert_eq!(find("POST", "/api/v1/par"), Some(Call::CreatePar));
+        assert_eq!(find("DELETE", "/api/v1/par/1"), Some(Call::DeletePar { id: "1" }));
         assert_eq!(find("POST", "/api/v1/presign"), Some(Call::Presign));
         for (method, path) in [
             ("PUT", "/api/v1/objects"),

@@ -21,18 +21,18 @@ use crate::sigv4::presign::Presign;
 use crate::sigv4::scope::format_iso;
 use crate::types::{BucketName, Caller, JobId};
 
-const USUAL: u64 = 24 * 60 * 60;
+pub(super) const USUAL: Duration = Duration::from_hours(24);
 /// What a signature in a query may live at most.
 const MAX_EXPIRES: u64 = 7 * 24 * 60 * 60;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
-    method: Option<String>,
+pub(super) struct Wanted {
+    pub(super) method: Option<String>,
     bucket: Option<String>,
     key: Option<String>,
     uri: Option<String>,
-    expires_in: Option<u64>,
+    pub(super) expires_in: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -53,9 +53,8 @@ impl Gateway {
         if visit.is_presigned {
             return Err(Error::new(Code::AccessDenied).say("A presigned URL makes no other."));
         }
-        let wanted: Wanted = serde_json::from_slice(document)
-            .map_err(|error| invalid(format!("The body is not what was expected: {error}.")))?;
-        let expires_in = wanted.expires_in.unwrap_or(USUAL);
+        let wanted = Wanted::parse(document)?;
+        let expires_in = wanted.expires_in.unwrap_or(USUAL.as_secs());
         if !(1..=MAX_EXPIRES).contains(&expires_in) {
             return Err(invalid(format!("expires_in: expected 1 to {MAX_EXPIRES} seconds.")));
         }
@@ -74,7 +73,7 @@ impl Gateway {
         Ok(answer.header(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
     }
 
-    fn target(&self, caller: &Caller, wanted: Wanted) -> Result<Target> {
+    pub(super) fn target(&self, caller: &Caller, wanted: Wanted) -> Result<Target> {
         match (wanted.bucket, wanted.key, wanted.uri) {
             (Some(bucket), Some(key), None) => {
                 let bucket = BucketName::parse(&bucket).ok_or(Code::NoSuchBucket)?;
@@ -132,6 +131,11 @@ impl Gateway {
 }
 
 impl Wanted {
+    pub(super) fn parse(document: &[u8]) -> Result<Self> {
+        serde_json::from_slice(document)
+            .map_err(|error| invalid(format!("The body is not what was expected: {error}.")))
+    }
+
     fn method(&self) -> Result<Method> {
         match self.method.as_deref() {
             None | Some("GET") => Ok(Method::GET),
@@ -144,7 +148,7 @@ impl Wanted {
 }
 
 /// As long as is wanted, but no longer than the caller's own credentials live.
-fn lifetime(caller: &Caller, signed_at: SystemTime, wanted: Duration) -> Result<Duration> {
+pub(super) fn lifetime(caller: &Caller, signed_at: SystemTime, wanted: Duration) -> Result<Duration> {
     let Some(end) = caller.expires else { return Ok(wanted) };
     let left = end.duration_since(signed_at).unwrap_or_default().as_secs();
     match Duration::from_secs(left).min(wanted) {
@@ -154,11 +158,11 @@ fn lifetime(caller: &Caller, signed_at: SystemTime, wanted: Duration) -> Result<
 }
 
 /// A signature knows no finer time.
-fn whole_second(time: SystemTime) -> SystemTime {
+pub(super) fn whole_second(time: SystemTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
-fn invalid(text: String) -> Error {
+pub(super) fn invalid(text: String) -> Error {
     Error::new(Code::InvalidArgument).say(text)
 }
 

@@ -10,6 +10,7 @@
 //! `cargo bench --bench ledger -- --bytes`.
 
 mod file;
+mod pars;
 mod people;
 mod tables;
 mod writer;

@@ -25,7 +25,7 @@ const JOBS: TableDefinition<'_, &str, &str> = TableDefinition::new("jobs");
 const JOBS_OF: TableDefinition<'_, Owned, ()> = TableDefinition::new("jobs_of");
 
 /// A user, and what is theirs.
-type Owned = (&'static str, &'static str);
+pub(super) type Owned = (&'static str, &'static str);
 
 pub(super) struct People<'tx> {
     users: Table<'tx, &'static str, Bytes>,
@@ -317,7 +317,7 @@ fn find_key(
 }
 
 /// What is a user's, in order.
-fn owned(index: &impl ReadableTable<Owned, ()>, user: &UserId) -> Done<Vec<String>> {
+pub(super) fn owned(index: &impl ReadableTable<Owned, ()>, user: &UserId) -> Done<Vec<String>> {
     let mut found = Vec::new();
     for row in index.range((user.as_str(), "")..)? {
         let (key, ()) = row.map(|(key, value)| (key, value.value()))?;

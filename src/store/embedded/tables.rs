@@ -11,6 +11,7 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::pars::Pars;
 use super::people::People;
 use crate::account::{Account, DAY, HOUR, Lease, Millis, Needs, Reply, Rows, Step, UploadKey, View};
 use crate::store::rows::{self, Unreadable};
@@ -81,6 +82,7 @@ pub(super) struct Tables<'tx> {
     leases: Table<'tx, Of, Bytes>,
     places: Table<'tx, Place, u64>,
     pub(super) people: People<'tx>,
+    pub(super) pars: Pars<'tx>,
 }
 
 impl<'tx> Tables<'tx> {
@@ -96,6 +98,7 @@ impl<'tx> Tables<'tx> {
             leases: tx.open_table(LEASES)?,
             places: tx.open_table(PLACES)?,
             people: People::open(tx)?,
+            pars: Pars::open(tx)?,
         })
     }
 

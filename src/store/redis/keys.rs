@@ -19,6 +19,8 @@
 //! | `{bw:records}:keys`, `:key-uses` | hashes by access key id: the key (JSON), when it was used last |
 //! | `{bw:records}:keys-of` | pairs `<user> <access key id>`, in order |
 //! | `{bw:records}:jobs`, `:jobs-of` | pairs `<job> <user>` and `<user> <job>`, in order |
+//! | `{bw:records}:pars` | a hash by id of pre-authenticated requests (JSON) |
+//! | `{bw:records}:pars-of`, `:pars-due` | pairs `<user> <id>`, in order; ids by when they are to be looked at |
 
 use crate::account::UploadKey;
 use crate::types::UserId;
@@ -31,6 +33,9 @@ pub(super) const KEYS_OF: &[u8] = b"{bw:records}:keys-of";
 pub(super) const KEY_USES: &[u8] = b"{bw:records}:key-uses";
 pub(super) const JOBS: &[u8] = b"{bw:records}:jobs";
 pub(super) const JOBS_OF: &[u8] = b"{bw:records}:jobs-of";
+pub(super) const PARS: &[u8] = b"{bw:records}:pars";
+pub(super) const PARS_OF: &[u8] = b"{bw:records}:pars-of";
+pub(super) const PARS_DUE: &[u8] = b"{bw:records}:pars-due";
 pub(super) const ACTIVE: &[u8] = b"bw:active";
 pub(super) const REPLICAS: &[u8] = b"bw:replicas";
 

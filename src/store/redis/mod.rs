@@ -16,6 +16,7 @@ mod keys;
 mod lane;
 mod link;
 mod load;
+mod pars;
 mod people;
 mod save;
 mod script;

@@ -28,7 +28,7 @@ use scripts::{
 const CHANGE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Between what lies all that begins with this id and a space, in a sorted set of pairs.
-fn pairs_of(id: &str) -> [Vec<u8>; 2] {
+pub(super) fn pairs_of(id: &str) -> [Vec<u8>; 2] {
     [format!("[{id} ").into_bytes(), format!("({id}!").into_bytes()]
 }
 
@@ -301,12 +301,12 @@ impl Redis {
         Ok(())
     }
 
-    async fn field(&self, key: &[u8], field: &str) -> Result<Option<Vec<u8>>> {
+    pub(super) async fn field(&self, key: &[u8], field: &str) -> Result<Option<Vec<u8>>> {
         known(bytes(self.command(redis::cmd("HGET").arg(key).arg(field)).await?))
     }
 
     /// The second halves of the pairs that begin with this id, in order.
-    async fn owned(&self, key: &[u8], id: &str, at_most: usize) -> Result<Vec<String>> {
+    pub(super) async fn owned(&self, key: &[u8], id: &str, at_most: usize) -> Result<Vec<String>> {
         let [first, last] = pairs_of(id);
         let mut command = redis::cmd("ZRANGEBYLEX");
         command.arg(key).arg(first).arg(last).arg("LIMIT").arg(0).arg(at_most);
@@ -315,7 +315,12 @@ impl Redis {
         pairs.into_iter().map(|pair| known(half(pair).ok_or(STRANGE))).collect()
     }
 
-    async fn done(&self, script: &Script, keys: Vec<Vec<u8>>, arguments: Vec<Vec<u8>>) -> Result<i64> {
+    pub(super) async fn done(
+        &self,
+        script: &Script,
+        keys: Vec<Vec<u8>>,
+        arguments: Vec<Vec<u8>>,
+    ) -> Result<i64> {
         known(integer(&self.call(script, &Call::new(keys, arguments)).await?))
     }
 }

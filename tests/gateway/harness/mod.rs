@@ -24,5 +24,5 @@ pub use text::{
     CHECKSUMS, assert_well_formed, base64, checksum, elements, elements_within, hex, md5, uri_decode,
     uri_encode, xml_escape,
 };
-pub use wire::{End, find};
+pub use wire::{End, Wire, find};
 pub use world::{Answers, Settings, World, control_body, eventually};

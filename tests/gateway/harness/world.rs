@@ -10,10 +10,11 @@ use super::text::{assert_well_formed, element, uri_decode};
 use super::{Client, Response};
 use bucketwarden::account::{Account, Recount, Step};
 use bucketwarden::admin::{NotReloaded, Reloaded};
+use bucketwarden::admit::quota::millis;
 use bucketwarden::app::Running as Gateway;
 use bucketwarden::config::Sources;
 use bucketwarden::ledger::Ledger;
-use bucketwarden::store::Assigned;
+use bucketwarden::store::{Assigned, MAX_PARS, ParId, ParRecord};
 use bucketwarden::types::{JobId, UserId};
 
 /// Statuses and codes that answer a request rightly. An empty code asks for none: what the HTTP layer itself
@@ -382,6 +383,35 @@ impl World {
             let leaked = !named_by_client && (leaks(&own(&shown)) || leaks(&own(&uri_decode(&shown))));
             assert!(!leaked, "{} {} leaks {word}: {shown}", request.method, request.target);
         }
+    }
+
+    /// What is under way of pre-authenticated requests, as their sweeper sees it so much later.
+    pub fn sweep_pars(&self, later: Duration) -> bucketwarden::error::Result<()> {
+        self.runtime.block_on(self.running().pars().sweep(bucketwarden::now() + later))
+    }
+
+    /// As many pre-authenticated requests on record as a user may have.
+    pub fn fill_pars(&self, user: &str) {
+        let ledger = self.ledger();
+        let due = millis(bucketwarden::now() + Duration::from_hours(1));
+        let record = ParRecord {
+            user: UserId::parse(user).expect("an id"),
+            generation: 0,
+            place: String::new(),
+            object: String::new(),
+            oci_id: None,
+            expires_at: due,
+            due,
+        };
+        let adding = (0..MAX_PARS).map(|_| async { ledger.store().add_par(&ParId::random(), &record).await });
+        let added = self.runtime.block_on(futures_util::future::join_all(adding));
+        assert!(added.iter().all(|added| *added == Ok(true)));
+    }
+
+    /// The pre-authenticated requests on record of a user.
+    pub fn pars_of(&self, user: &str) -> Vec<(ParId, ParRecord)> {
+        let user = UserId::parse(user).expect("an id");
+        self.runtime.block_on(self.ledger().store().pars_of(&user)).expect("the store answers")
     }
 
     /// SIGTERM's behaviour: starts draining and returns at once.
