@@ -72,6 +72,7 @@
 //! | what becomes of a refusal, and why it was one | `gateway::refused`, [`refusals`] |
 //! | what a reload changes, keeps, and refuses to change | `app::reload`, `config::change` |
 //! | configuration keys, defaults, checks | [`config`], `config.toml.example` |
+//! | what an upstream in hand really does | [`upstream::probe`] |
 //! | the store behind `bucketwarden dev` | [`dev_store`] |
 
 pub mod access;

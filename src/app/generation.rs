@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use tokio_rustls::TlsAcceptor;
+
+use super::log::Logs;
 use crate::admin::{Admin, Readiness, Reload};
 use crate::admit::Admit;
 use crate::admit::quota::{Ids, Quota};
@@ -21,9 +24,6 @@ use crate::store::Store;
 use crate::tls::{self, Reloader};
 use crate::upstream::Upstream;
 use crate::upstream::native::Native;
-use tokio_rustls::TlsAcceptor;
-
-use super::log::Logs;
 
 /// What lives as long as the process.
 #[derive(Clone)]

@@ -40,12 +40,8 @@ enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
-    /// Validates the configuration and prints what it comes to, secrets masked.
-    Check {
-        /// The configuration file [default: config.toml, if there is one]
-        #[arg(long)]
-        config: Option<PathBuf>,
-    },
+    /// Validates the configuration and prints what it comes to, secrets masked; tries the upstream if asked to.
+    Check(check::Arguments),
     /// Users, their tier and own limits.
     #[command(subcommand)]
     User(user::Command),
@@ -96,7 +92,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let done = match arguments.command {
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Serve { config } => serve::run(config),
-        Command::Check { config } => check::run(config),
+        Command::Check(arguments) => check::run(arguments),
         Command::User(command) => user::run(&command),
         Command::Key(command) => key::run(&command),
         Command::Job(command) => job::run(&command),

@@ -37,6 +37,12 @@ impl Signer {
         Self { access_key_id, secret, region, current: Mutex::new(None) }
     }
 
+    /// The same key for another region.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> Self {
+        Self::new(self.access_key_id.clone(), self.secret.clone(), region.to_owned())
+    }
+
     /// Adds `x-amz-date`, `x-amz-content-sha256` and `Authorization` to headers that already hold `host`.
     /// `raw_path` and `raw_query` are the bytes that go on the wire, strictly encoded.
     pub fn sign(
@@ -47,9 +53,24 @@ impl Signer {
         headers: &mut HeaderMap,
         now: SystemTime,
     ) {
+        let unsigned = HeaderValue::from_static("UNSIGNED-PAYLOAD");
+        self.sign_payload(method, raw_path, raw_query, headers, unsigned, now);
+    }
+
+    /// As [`Signer::sign`], with what else `x-amz-content-sha256` can say of the body: a hash, a streaming mode.
+    pub fn sign_payload(
+        &self,
+        method: &str,
+        raw_path: &str,
+        raw_query: &str,
+        headers: &mut HeaderMap,
+        payload: HeaderValue,
+        now: SystemTime,
+    ) {
         let moment = self.moment(now);
         headers.insert("x-amz-date", moment.amz_date.clone());
-        headers.insert("x-amz-content-sha256", HeaderValue::from_static("UNSIGNED-PAYLOAD"));
+        let payload_hash = payload.to_str().expect("a payload hash is ASCII").to_owned();
+        headers.insert("x-amz-content-sha256", payload);
         let mut names: Vec<&str> =
             headers.keys().map(http::HeaderName::as_str).filter(|name| is_signed(name)).collect();
         names.sort_unstable();
@@ -62,7 +83,7 @@ impl Signer {
             presigned: false,
             headers,
             signed_headers: &signed_headers,
-            payload_hash: "UNSIGNED-PAYLOAD",
+            payload_hash: &payload_hash,
         };
         let request = canonical.request(Form::AsSent, Form::AsSent).expect("the form as sent always exists");
         let amz_date = moment.amz_date.to_str().expect("made of digits");

@@ -15,6 +15,7 @@ mod failure;
 pub mod headers;
 mod keys;
 pub mod native;
+pub mod probe;
 mod retry;
 mod watch;
 

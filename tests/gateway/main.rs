@@ -41,6 +41,7 @@ mod payload_modes;
 mod platform_view;
 mod presign_api;
 mod presigned;
+mod probe;
 mod processes;
 mod quota;
 mod recursive_delete;

@@ -315,6 +315,16 @@ fn a_new_certificate_is_taken_over_at_once() {
     assert!(is_trusted(&certificates[1]));
 }
 
+#[test]
+fn the_sweeper_goes_by_the_new_settings() {
+    let world = World::with(&Settings { quota: "abandoned_upload_age = \"366d\"", ..Settings::default() });
+    world.origin.seed_upload("datasets/alice/abandoned");
+    world.recount("alice");
+    assert_eq!(world.origin.open_uploads().len(), 1);
+    world.reload_with("\"366d\"", "\"1d\"");
+    eventually(SOON, "an upload that is too old now is ended", || world.origin.open_uploads().is_empty());
+}
+
 /// Half of an upload is sent, a download half read, a copy half done, and clients ask all the while, each on one
 /// connection: twenty reloads later everything has come to its end, and every connection stands.
 #[test]

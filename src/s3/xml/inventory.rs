@@ -1,6 +1,7 @@
-//! Listings as the ledger reads them: real keys and sizes, nothing for a client. In: pages of `ListObjectsV2`,
-//! `ListMultipartUploads` and `ListParts`, asked for without `encoding-type`, so that every name is plain. Out:
-//! what a recount needs of them, and how to go on.
+//! Listings as the gateway reads them for itself: real keys and sizes, nothing for a client. In: pages of
+//! `ListObjectsV2`, `ListObjectVersions`, `ListMultipartUploads` and `ListParts`, asked for without
+//! `encoding-type`, so that every name is plain. Out: what a recount or a cleaning needs of them, and how to
+//! go on.
 
 use super::read::{Flaw, Reader};
 use crate::error::Result;
@@ -33,6 +34,11 @@ pub fn read_uploads(body: &str) -> Result<Page<OpenUpload, (String, String)>> {
 /// Numbers and sizes; the next page begins after this number.
 pub fn read_parts(body: &str) -> Result<Page<(u16, u64), u32>> {
     parts(body).map_err(Flaw::of_upstream)
+}
+
+/// Keys and ids of versions and delete markers; one page of them.
+pub fn read_versions(body: &str) -> Result<Vec<(String, String)>> {
+    versions(body).map_err(Flaw::of_upstream)
 }
 
 fn objects(body: &str) -> Result<Page<(String, u64), String>, Flaw> {
@@ -98,6 +104,28 @@ fn uploads(body: &str) -> Result<Page<OpenUpload, (String, String)>, Flaw> {
         return Err(Flaw("a truncated page without entries"));
     }
     Ok(Page { entries, next })
+}
+
+fn versions(body: &str) -> Result<Vec<(String, String)>, Flaw> {
+    let mut reader = Reader::open_as_one_of(body, &["ListVersionsResult", "ListObjectVersionsResult"])?;
+    let mut versions = Vec::new();
+    while let Some(element) = reader.child()? {
+        if !matches!(element, "Version" | "DeleteMarker") {
+            reader.skip()?;
+            continue;
+        }
+        let (mut key, mut id) = (None, None);
+        while let Some(element) = reader.child()? {
+            match element {
+                "Key" => key = Some(reader.text()?.into_owned()),
+                "VersionId" => id = Some(reader.text()?.into_owned()),
+                _ => reader.skip()?,
+            }
+        }
+        versions.push(key.zip(id).ok_or(Flaw("a version without key or id"))?);
+    }
+    reader.finish()?;
+    Ok(versions)
 }
 
 fn parts(body: &str) -> Result<Page<(u16, u64), u32>, Flaw> {

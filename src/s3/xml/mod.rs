@@ -21,7 +21,7 @@ pub use delete::{
     write_delete_result,
 };
 pub use error::{Answer, UpstreamError, parse_error, write_error};
-pub use inventory::{OpenUpload, Page, read_objects, read_parts, read_uploads};
+pub use inventory::{OpenUpload, Page, read_objects, read_parts, read_uploads, read_versions};
 pub use list::{
     Evidence, ListPage, ListView, Next, Owner, Portion, Unmap, common_prefix, read_portion, write_listing,
 };
