@@ -276,7 +276,7 @@ fn upstream_head(
 /// A user within wide limits, known from the request before.
 fn admit() -> (Admit, UserId, UserLimits) {
     let metrics = Arc::new(Metrics::new().unwrap());
-    let admit = Admit::new(config::Limit::At(1024), &Replicas::one(), &metrics);
+    let admit = Admit::new(&Replicas::one(), &metrics);
     let most = Some(u64::from(u32::MAX));
     let overrides = [("requests_per_second".to_owned(), most), ("burst".to_owned(), most)];
     let limits = UserLimits::new(&config::Tier::shipped_default(), &overrides.into());
@@ -286,14 +286,14 @@ fn admit() -> (Admit, UserId, UserLimits) {
 #[divan::bench]
 fn concurrency_permit(bencher: Bencher) {
     let (admit, ..) = admit();
-    bencher.bench_local(|| admit.enter().unwrap());
+    bencher.bench_local(|| admit.enter(config::Limit::At(1024)).unwrap());
 }
 
 /// Places among the user's requests, and the request rate.
 #[divan::bench]
 fn admit_known_user(bencher: Bencher) {
     let (admit, user, limits) = admit();
-    bencher.with_inputs(|| admit.enter().unwrap()).bench_local_values(|permit| {
+    bencher.with_inputs(|| admit.enter(config::Limit::At(1024)).unwrap()).bench_local_values(|permit| {
         admit.admit(&permit, black_box(&user), &limits).unwrap();
         permit
     });

@@ -1,55 +1,57 @@
-//! The wiring: the only file that knows every concrete type. It binds the listeners, builds the rooms from the
-//! configuration, spawns what runs, and takes it down again in order.
+//! The wiring: the only place that knows every concrete type. It binds the listeners, builds the rooms from the
+//! configuration (`generation`), spawns what runs, puts another configuration in the place of the one at work
+//! (`reload`), and takes everything down again in order.
+
+mod generation;
+mod log;
+mod reload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::AccessLog;
-use crate::admin::{self, Admin, Phase, Readiness};
+use crate::admin::{self, NotReloaded, Phase, Readiness, Reload as _, Reloaded};
 use crate::admit::Admit;
-use crate::admit::quota::{Ids, Quota, millis};
-use crate::admit::tiers::Tiers;
-use crate::api::Api;
-use crate::auth::{Authenticator, Keyring};
+use crate::admit::quota::millis;
+use crate::auth::Keyring;
 use crate::body::pace::Replicas;
-use crate::config::Config;
-use crate::gateway::{self, Instruments};
+use crate::config::{Config, Sources};
+use crate::gateway::Instruments;
 use crate::ledger::Ledger;
 use crate::ledger::pars::Pars;
 use crate::metrics::Metrics;
 use crate::server::{Draining, Server};
 use crate::store::Store;
-use crate::tls::{self, Reload, Reloader};
-use crate::upstream::Upstream;
-use crate::upstream::native::Native;
+use crate::tls;
+use generation::{Generation, Kept};
+pub use log::Logs;
+pub use reload::Reloads;
+use reload::{AtWork, Requests};
 
 /// How long a draining gateway goes on accepting, so that whoever routes to it can notice.
 const NOTICE: Duration = Duration::from_secs(1);
 const GAUGES_EVERY: Duration = Duration::from_mins(1);
 /// A gateway that was not heard of three times is gone, and the others share its part of each limit.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
-const TLS_RELOAD_EVERY: Duration = Duration::from_secs(5);
+const CERTIFICATE_EVERY: Duration = Duration::from_secs(5);
 
 /// A gateway that is complete, its listeners bound, and has accepted nothing yet.
 pub struct Bound {
     s3: TcpListener,
     admin: TcpListener,
-    server: Server,
-    ledger: Ledger,
-    pars: Pars,
+    kept: Kept,
+    at_work: AtWork,
     heart: Heart,
-    reloader: Option<Reloader>,
-    metrics: Arc<Metrics>,
-    back_door: Arc<Admin>,
-    per_user_top: usize,
-    drain_timeout: Duration,
+    reloads: Reloads,
+    requests: Requests,
+    sources: Option<Sources>,
 }
 
 /// A gateway at work. Dropping it stops everything at once; `drain` stops it gently.
@@ -58,15 +60,20 @@ pub struct Running {
     admin_addr: SocketAddr,
     readiness: Readiness,
     draining: Draining,
-    ledger: Ledger,
-    pars: Pars,
-    drain_timeout: Duration,
+    at_work: AtWork,
+    reloads: Reloads,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
     background: Vec<AbortOnDrop>,
 }
 
 struct AbortOnDrop(JoinHandle<()>);
+
+impl AbortOnDrop {
+    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -75,84 +82,43 @@ impl Drop for AbortOnDrop {
 }
 
 impl Bound {
-    pub async fn new(config: &Config, access_log: AccessLog) -> anyhow::Result<Self> {
+    /// With the `sources` of its configuration a gateway can read it again.
+    pub async fn new(config: Config, sources: Option<Sources>, logs: Logs) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
-        let instruments = Instruments::new(metrics.clone(), access_log);
         let store = Arc::new(Store::open(&config.state, metrics.clone()).await?);
-        let tiers = Arc::new(Tiers::new(config, store.clone()));
-        let keyring = Arc::new(Keyring::new(store.clone(), config.shared_secret()));
-        let upstream = Arc::new(Upstream::new(&config.upstream, metrics.clone())?);
-        let quota = Quota::new(
-            store.clone(),
-            Ids::new(config.shared_secret()),
-            config.quota.reservation_lease,
-            metrics.clone(),
-        );
-        let ledger = Ledger::new(quota, upstream.clone(), config, metrics.clone());
-        let pars = Pars::new(store.clone(), tiers.clone(), Native::new(&config.upstream)?, metrics.clone());
-        let back_door = Arc::new(Admin {
-            metrics: metrics.clone(),
-            readiness: Readiness::default(),
-            store: store.clone(),
-            tiers: tiers.clone(),
-            keyring: keyring.clone(),
-            reconciler: Arc::new(ledger.clone()),
-            pars: pars.clone(),
-            refusals: instruments.refusals.clone(),
-            token: config.admin.token.clone(),
-        });
         let (live, replicas) = watch::channel(1);
-        let admission = Admit::new(config.server.max_in_flight, &Replicas::new(replicas), &metrics);
-        let api = Api::new(
-            store.clone(),
-            tiers.clone(),
-            keyring.clone(),
-            Arc::new(ledger.clone()),
-            config.quota.refusal_status,
-        );
-        let gateway = gateway::Gateway::new(
-            config,
-            instruments,
-            Authenticator::new(config, keyring.clone())?,
-            upstream,
-            ledger.clone(),
-            pars.clone(),
-            tiers,
-            admission,
-            Arc::new(api),
-        );
-        let gateway = Arc::new(gateway);
-        let (tls, reloader) = match &config.server.tls {
-            None => (None, None),
-            Some(files) => {
-                let (server_config, reloader) = tls::server_config(&files.cert, &files.key)?;
-                (Some(TlsAcceptor::from(server_config)), Some(reloader))
-            }
-        };
-        let server = Server::new(&config.server, gateway, metrics.clone(), tls);
-        let s3 = bind("server.listen", config.server.listen).await?;
-        let admin = bind("admin.listen", config.admin.listen).await?;
-        Ok(Self {
-            s3,
-            admin,
-            server,
-            ledger,
-            pars,
-            heart: Heart { store, live },
-            reloader,
+        let (reloads, requests) = Reloads::new();
+        let kept = Kept {
+            // Each generation adds an access log of its own.
+            instruments: Instruments::new(metrics.clone(), AccessLog::off()),
+            readiness: Readiness::default(),
+            keyring: Arc::new(Keyring::new(store.clone(), config.shared_secret())),
+            admit: Arc::new(Admit::new(&Replicas::new(replicas), &metrics)),
+            reloader: Arc::new(reloads.clone()),
+            store: store.clone(),
             metrics,
-            back_door,
-            per_user_top: config.metrics.per_user_top,
-            drain_timeout: config.server.drain_timeout,
+            logs,
+        };
+        let (s3, admin) = (config.server.listen, config.admin.listen);
+        let at_work = AtWork::new(Generation::first(&kept, config)?);
+        Ok(Self {
+            s3: bind("server.listen", s3).await?,
+            admin: bind("admin.listen", admin).await?,
+            kept,
+            at_work,
+            heart: Heart { store, live },
+            reloads,
+            requests,
+            sources,
         })
     }
 
     pub fn store(&self) -> &Store {
-        &self.back_door.store
+        &self.kept.store
     }
 
     pub fn keyring(&self) -> &Keyring {
-        &self.back_door.keyring
+        &self.kept.keyring
     }
 
     pub fn s3_addr(&self) -> anyhow::Result<SocketAddr> {
@@ -166,44 +132,28 @@ impl Bound {
     /// Begins to accept.
     pub fn run(self) -> anyhow::Result<Running> {
         let (s3_addr, admin_addr) = (self.s3_addr()?, self.admin_addr()?);
+        let Self { s3, admin, kept, at_work, heart, reloads, requests, sources } = self;
+        let (readiness, metrics) = (kept.readiness.clone(), kept.metrics.clone());
         // Ready before the first probe is answered: both listeners are bound, so whoever connects is served.
-        let readiness = self.back_door.readiness.clone();
         readiness.set(Phase::Ready);
-        let gauges = admin::run_gauges(
-            self.back_door.store.clone(),
-            self.back_door.tiers.clone(),
-            self.metrics.clone(),
-            self.per_user_top,
-            GAUGES_EVERY,
-        );
-        let admin = admin::run(self.admin, self.back_door);
-        let mut background = vec![AbortOnDrop(tokio::spawn(admin)), AbortOnDrop(tokio::spawn(gauges))];
-        background.push(AbortOnDrop(tokio::spawn(self.heart.beat_for_ever())));
-        let ledger = self.ledger;
-        background.push(AbortOnDrop(tokio::spawn(ledger.clone().sweep_for_ever())));
-        background.push(AbortOnDrop(tokio::spawn(self.pars.clone().sweep_for_ever())));
-        if let Some(reloader) = self.reloader {
-            background.push(AbortOnDrop(tokio::spawn(reload_certificate(reloader, self.metrics))));
-        }
+        let background = vec![
+            AbortOnDrop::spawn(admin::run(admin, at_work.back.clone())),
+            AbortOnDrop::spawn(admin::run_gauges(at_work.back.clone(), GAUGES_EVERY)),
+            AbortOnDrop::spawn(heart.beat_for_ever()),
+            AbortOnDrop::spawn(Ledger::sweep_for_ever(at_work.ledger.subscribe())),
+            AbortOnDrop::spawn(Pars::sweep_for_ever(at_work.pars.subscribe())),
+            AbortOnDrop::spawn(watch_certificate(at_work.generation.clone(), metrics.clone())),
+            AbortOnDrop::spawn(reload::run(kept, at_work.clone(), sources, requests)),
+        ];
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
             // A sender that is gone stops the server just as well.
             stopped.await.ok();
         };
-        let draining = self.server.draining();
-        let server = tokio::spawn(self.server.run(self.s3, stopped, self.drain_timeout));
-        Ok(Running {
-            s3_addr,
-            admin_addr,
-            readiness,
-            draining,
-            ledger,
-            pars: self.pars,
-            drain_timeout: self.drain_timeout,
-            stop,
-            server,
-            background,
-        })
+        let server = Server::new(at_work.front.clone(), metrics);
+        let draining = server.draining();
+        let server = tokio::spawn(server.run(s3, stopped));
+        Ok(Running { s3_addr, admin_addr, readiness, draining, at_work, reloads, stop, server, background })
     }
 }
 
@@ -212,9 +162,10 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 impl Running {
-    /// Binds and runs, without an access log.
-    pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        Bound::new(config, AccessLog::off()).await?.run()
+    /// Reads the configuration, binds and runs, without a log.
+    pub async fn start(sources: Sources) -> anyhow::Result<Self> {
+        let loaded = Config::load(&sources)?;
+        Bound::new(loaded.config, Some(sources), Logs::off()).await?.run()
     }
 
     pub fn s3_addr(&self) -> SocketAddr {
@@ -225,12 +176,22 @@ impl Running {
         self.admin_addr
     }
 
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+    pub fn ledger(&self) -> Ledger {
+        self.at_work.ledger.borrow().clone()
     }
 
-    pub fn pars(&self) -> &Pars {
-        &self.pars
+    pub fn pars(&self) -> Pars {
+        self.at_work.pars.borrow().clone()
+    }
+
+    /// Where reloads are asked for.
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.clone()
+    }
+
+    /// Reads the configuration again: all of it is in force then, or the one before.
+    pub async fn reload(&self) -> Result<Reloaded, NotReloaded> {
+        self.reloads.reload().await
     }
 
     /// Not ready any more; accepts a moment longer, closing each connection after its answer; lets streams
@@ -238,7 +199,8 @@ impl Running {
     pub async fn drain(self) {
         self.readiness.set(Phase::Draining);
         self.draining.begin();
-        tokio::time::sleep(NOTICE.min(self.drain_timeout / 4)).await;
+        let drain_timeout = self.at_work.front.get().drain_timeout;
+        tokio::time::sleep(NOTICE.min(drain_timeout / 4)).await;
         self.stop.send(()).ok();
         if let Err(error) = self.server.await {
             tracing::error!(%error, "the server ended badly");
@@ -267,14 +229,16 @@ impl Heart {
     }
 }
 
-async fn reload_certificate(reloader: Reloader, metrics: Arc<Metrics>) {
-    let mut tick = tokio::time::interval(TLS_RELOAD_EVERY);
+/// Takes over a certificate whose files have changed.
+async fn watch_certificate(at_work: Arc<ArcSwap<Generation>>, metrics: Arc<Metrics>) {
+    let mut tick = tokio::time::interval(CERTIFICATE_EVERY);
     loop {
         tick.tick().await;
-        match reloader.reload_if_changed() {
-            Reload::Unchanged => {}
-            Reload::Reloaded => tracing::info!("the certificate was reloaded"),
-            Reload::Failed(error) => {
+        let Some(certificate) = at_work.load().certificate.clone() else { continue };
+        match certificate.reloader.reload_if_changed() {
+            tls::Reload::Unchanged => {}
+            tls::Reload::Reloaded => tracing::info!("the certificate was reloaded"),
+            tls::Reload::Failed(error) => {
                 metrics.tls_reload_failures.inc();
                 tracing::error!(%error, "the changed certificate cannot be used; the old one stays");
             }

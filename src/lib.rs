@@ -70,6 +70,7 @@
 //! | limits on load: concurrency, rates, bandwidth | [`admit`], [`body::pace`] |
 //! | time limits of clients, of the upstream | `server::connection`, `upstream::watch` |
 //! | what becomes of a refusal, and why it was one | `gateway::refused`, [`refusals`] |
+//! | what a reload changes, keeps, and refuses to change | `app::reload`, `config::change` |
 //! | configuration keys, defaults, checks | [`config`], `config.toml.example` |
 //! | what an upstream in hand really does | [`upstream::probe`] |
 //! | the store behind `bucketwarden dev` | [`dev_store`] |

@@ -26,6 +26,9 @@ pub const NO_OPERATION: &str = "None";
 /// Stands for a way in where nobody was authenticated.
 pub const NO_AUTH: &str = "none";
 
+const RELOADED: &str = "success";
+const NOT_RELOADED: &str = "failure";
+
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
@@ -36,6 +39,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     throttled: IntCounterVec,
     pub tls_reload_failures: IntCounter,
+    config_reloads: IntCounterVec,
+    pub config_generations: IntGauge,
     pub ledger: Ledger,
     pub pars: Pars,
     pub upstream: Upstream,
@@ -218,6 +223,15 @@ impl Metrics {
             "Certificate changes that could not be taken over.",
         )?;
         registry.register(Box::new(tls_reload_failures.clone()))?;
+        let config_reloads =
+            counters("config_reloads_total", "Times the configuration was read again.", &["result"])?;
+        for result in [RELOADED, NOT_RELOADED] {
+            config_reloads.with_label_values(&[result]);
+        }
+        let config_generations = gauge(
+            "config_generations",
+            "Configurations in use: more than one while something from before a reload goes on.",
+        )?;
         let ledger = Ledger::register(&registry)?;
         let pars = Pars::register(&registry)?;
         let upstream_state = Upstream::register(&registry)?;
@@ -267,6 +281,8 @@ impl Metrics {
             connections,
             throttled,
             tls_reload_failures,
+            config_reloads,
+            config_generations,
             ledger,
             pars,
             upstream: upstream_state,
@@ -302,6 +318,10 @@ impl Metrics {
     pub fn auth_failure(&self, code: Code) {
         let reason = if AUTH_CODES.contains(&code) { code.as_str() } else { "Other" };
         self.auth_failures.with_label_values(&[reason]).inc();
+    }
+
+    pub fn config_reload(&self, succeeded: bool) {
+        self.config_reloads.with_label_values(&[if succeeded { RELOADED } else { NOT_RELOADED }]).inc();
     }
 
     pub fn throttled(&self, throttle: Throttle) {

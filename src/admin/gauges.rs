@@ -1,34 +1,36 @@
-//! The sums that metrics show of all users: a walk over them, page by page, now and then. In: the store. Out:
-//! gauges by tier, and the fullest few where the configuration asks for them.
+//! The sums that metrics show of all users: a walk over them, page by page, now and then. In: the store, and the
+//! `Admin` of the moment. Out: gauges by tier, and the fullest few where the configuration asks for them.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::MissedTickBehavior;
 
-use super::people;
+use super::{Admin, people};
 use crate::account::Account;
 use crate::admit::tiers::{Standing, Tiers};
-use crate::metrics::{Metrics, TierUsage, Usage};
+use crate::metrics::{TierUsage, Usage};
 use crate::store::{self, Store};
 use crate::types::UserId;
 
 /// Walks again and again, until it is dropped. While the store is away the sums stay as they were.
-pub async fn run(
-    store: Arc<Store>,
-    tiers: Arc<Tiers>,
-    metrics: Arc<Metrics>,
-    per_user_top: usize,
-    every: Duration,
-) {
-    metrics.ledger.know_tiers(tiers.rules().tier_names());
+pub async fn run(admin: Arc<ArcSwap<Admin>>, every: Duration) {
+    let mut known = BTreeSet::new();
     let mut tick = tokio::time::interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        match walk(&store, &tiers, per_user_top).await {
+        let Admin { store, tiers, metrics, per_user_top, .. } = &*admin.load_full();
+        let names: BTreeSet<String> = tiers.rules().tier_names().map(str::to_owned).collect();
+        for gone in known.difference(&names) {
+            metrics.ledger.forget_tier(gone);
+        }
+        metrics.ledger.know_tiers(names.iter().map(String::as_str));
+        known = names;
+        match walk(store, tiers, *per_user_top).await {
             Ok(usage) => metrics.ledger.set(&usage),
             Err(unavailable) => tracing::debug!(%unavailable, "the gauges of usage stay as they are"),
         }

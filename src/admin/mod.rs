@@ -15,6 +15,7 @@ mod openapi;
 mod people;
 mod quota;
 mod reconcile;
+mod reload;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -48,6 +50,7 @@ use answer::{Answer, Problem, Result};
 pub use gauges::run as run_gauges;
 pub use health::{Phase, Readiness};
 pub use reconcile::{Event, Line, Progress, Reconciler, Recounted};
+pub use reload::{NotReloaded, Reload, Reloaded};
 use routes::{Needs, Route};
 
 /// For a head, for the next one of a connection that is kept, and for a body.
@@ -66,7 +69,7 @@ const MAX_DOCUMENT: usize = 64 * 1024;
 /// Questions to the store at once, for one request.
 const AT_ONCE: usize = 16;
 
-/// What the back door leads to.
+/// What the back door leads to. A reload puts another in its place.
 pub struct Admin {
     pub metrics: Arc<Metrics>,
     pub readiness: Readiness,
@@ -75,13 +78,16 @@ pub struct Admin {
     pub keyring: Arc<Keyring>,
     pub reconciler: Arc<dyn Reconciler>,
     pub pars: Pars,
+    pub reloader: Arc<dyn Reload>,
     pub refusals: Arc<Refusals>,
     /// Without one, nobody gets past health and metrics.
     pub token: Option<Secret>,
+    /// How many of the fullest users metrics name.
+    pub per_user_top: usize,
 }
 
-/// Answers until it is dropped.
-pub async fn run(listener: TcpListener, admin: Arc<Admin>) {
+/// Answers until it is dropped, each request by the `Admin` of the moment.
+pub async fn run(listener: TcpListener, admin: Arc<ArcSwap<Admin>>) {
     let mut connections = JoinSet::new();
     loop {
         if connections.len() >= MAX_CONNECTIONS {
@@ -103,7 +109,7 @@ pub async fn run(listener: TcpListener, admin: Arc<Admin>) {
         connections.spawn(async move {
             let at_work = TaskTracker::new();
             let service = service_fn(|request| {
-                let (admin, token) = (admin.clone(), at_work.token());
+                let (admin, token) = (admin.load_full(), at_work.token());
                 async move { Ok::<_, Infallible>(admin.answer(request, token).await) }
             });
             let connection = http1::Builder::new()
@@ -169,10 +175,7 @@ impl Admin {
             Route::GetQuota => quota::get(self, &segments.user()?).await,
             Route::Reconcile => reconcile::start(self, &read(body).await?, token).await,
             Route::Explain => explain::get(self, segments.first),
-            Route::Reload => Err(Problem::new(
-                StatusCode::NOT_IMPLEMENTED,
-                "The configuration cannot be reloaded yet: restart the gateway.",
-            )),
+            Route::Reload => reload::start(self).await,
             Route::OpenApi => Ok(answer::json(StatusCode::OK, &*openapi::DOCUMENT)),
         }
     }

@@ -18,7 +18,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Concurrency {
     places: Arc<Places>,
-    most: Limit<usize>,
     replicas: Replicas,
     metrics: Arc<Metrics>,
 }
@@ -39,20 +38,16 @@ struct Place {
 }
 
 impl Concurrency {
-    pub(super) fn new(most: Limit<usize>, replicas: Replicas, metrics: Arc<Metrics>) -> Self {
-        Self { places: Arc::default(), most, replicas, metrics }
+    pub(super) fn new(replicas: Replicas, metrics: Arc<Metrics>) -> Self {
+        Self { places: Arc::default(), replicas, metrics }
     }
 
-    /// A place among all requests.
-    pub(super) fn enter(&self) -> Result<Permit> {
+    /// A place among all requests, of which there may be so many.
+    pub(super) fn enter(&self, most: Limit<usize>) -> Result<Permit> {
         // Counted first, so that two cannot take the last place; the permit gives it back either way.
         let before = self.places.total.fetch_add(1, Ordering::Relaxed);
         let permit = Permit(Arc::new(Place { places: self.places.clone(), user: OnceLock::new() }));
-        if self.most.allows(&before.saturating_add(1)) {
-            Ok(permit)
-        } else {
-            Err(self.refuse(Throttle::InFlight))
-        }
+        if most.allows(&before.saturating_add(1)) { Ok(permit) } else { Err(self.refuse(Throttle::InFlight)) }
     }
 
     /// A place among the user's requests; `most` is what the user may have at all gateways together.
@@ -107,9 +102,9 @@ mod tests {
     #[test]
     fn a_user_has_so_many_requests_and_leaves_nothing_behind() {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let all = Concurrency::new(Limit::At(5), Replicas::one(), metrics.clone());
+        let all = Concurrency::new(Replicas::one(), metrics.clone());
         let enter = |name| {
-            let permit = all.enter()?;
+            let permit = all.enter(Limit::At(5))?;
             all.admit(&permit, &user(name), Limit::At(2)).map(|()| permit)
         };
         let first = enter("alice").unwrap();
@@ -134,11 +129,11 @@ mod tests {
     fn gateways_share_what_a_user_may_have() {
         let (live, replicas) = gateways(3);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let all = Concurrency::new(Limit::Unlimited, replicas, metrics);
+        let all = Concurrency::new(replicas, metrics);
         let admitted = |most| {
             let mut permits = Vec::new();
             while permits.len() < 100 {
-                let permit = all.enter().unwrap();
+                let permit = all.enter(Limit::Unlimited).unwrap();
                 if all.admit(&permit, &user("alice"), most).is_err() {
                     break;
                 }

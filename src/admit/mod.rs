@@ -39,10 +39,11 @@ pub struct Admit {
 }
 
 impl Admit {
-    /// `max_in_flight` is this gateway's own; users' limits are shared with the other `replicas`.
-    pub fn new(max_in_flight: Limit<usize>, replicas: &Replicas, metrics: &Arc<Metrics>) -> Self {
+    /// Limits come with each question, for they change; what was given out under them stays. Users' limits are shared
+    /// with the other `replicas`.
+    pub fn new(replicas: &Replicas, metrics: &Arc<Metrics>) -> Self {
         Self {
-            concurrency: concurrency::Concurrency::new(max_in_flight, replicas.clone(), metrics.clone()),
+            concurrency: concurrency::Concurrency::new(replicas.clone(), metrics.clone()),
             peers: peers::Peers::new(metrics.clone()),
             forms: forms::Forms::new(metrics.clone()),
             requests: rate::RequestRate::new(replicas.clone(), metrics.clone()),
@@ -51,10 +52,10 @@ impl Admit {
         }
     }
 
-    /// A place among all requests, before anything else is done. The permit lives as long as the answer's body, and
-    /// whatever of the request outlives it.
-    pub fn enter(&self) -> Result<Permit> {
-        self.concurrency.enter()
+    /// A place among all requests, before anything else is done; `max_in_flight` is this gateway's own. The permit lives
+    /// as long as the answer's body, and whatever of the request outlives it.
+    pub fn enter(&self, max_in_flight: Limit<usize>) -> Result<Permit> {
+        self.concurrency.enter(max_in_flight)
     }
 
     /// A place among the forms that are waited for, which is not one among the requests.
@@ -136,14 +137,15 @@ mod tests {
     #[test]
     fn a_refused_request_gives_its_places_back_with_its_permit() {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let admit = Admit::new(Limit::At(2), &Replicas::one(), &metrics);
+        let admit = Admit::new(&Replicas::one(), &metrics);
+        let enter = || admit.enter(Limit::At(2));
         let limits = limits(&[
             ("max_concurrent_requests", Some(1)),
             ("requests_per_second", Some(1)),
             ("burst", Some(2)),
         ]);
         let ask = || {
-            let permit = admit.enter()?;
+            let permit = enter()?;
             admit.admit(&permit, &user("alice"), &limits).map(|()| permit)
         };
         let first = ask().unwrap();
@@ -152,8 +154,8 @@ mod tests {
         drop(ask().unwrap());
         assert!(ask().is_err(), "the burst is used up: the one that had no place did not count");
         assert_eq!((throttled(&metrics, "concurrency"), throttled(&metrics, "request_rate")), (1, 1));
-        let both = (admit.enter().unwrap(), admit.enter().unwrap());
-        assert!(admit.enter().is_err());
+        let both = (enter().unwrap(), enter().unwrap());
+        assert!(enter().is_err());
         drop(both);
     }
 }

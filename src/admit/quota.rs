@@ -77,16 +77,24 @@ pub struct Quota(Arc<Inner>);
 
 struct Inner {
     store: Arc<Store>,
-    ids: Ids,
+    ids: Arc<Ids>,
     lease: Duration,
     metrics: Arc<Metrics>,
     /// Leases of writes that this process has under way.
-    live: Mutex<HashMap<UserId, Vec<LeaseId>>>,
+    live: Arc<Mutex<HashMap<UserId, Vec<LeaseId>>>>,
 }
 
 impl Quota {
     pub fn new(store: Arc<Store>, ids: Ids, lease: Duration, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Inner { store, ids, lease, metrics, live: Mutex::default() }))
+        Self(Arc::new(Inner { store, ids: Arc::new(ids), lease, metrics, live: Arc::default() }))
+    }
+
+    /// The same quota with another lease. Both know, and renew, all writes under way.
+    #[must_use]
+    pub fn renewed(&self, lease: Duration) -> Self {
+        let Inner { store, ids, lease: _, metrics, live } = &*self.0;
+        let (store, ids, metrics, live) = (store.clone(), ids.clone(), metrics.clone(), live.clone());
+        Self(Arc::new(Inner { store, ids, lease, metrics, live }))
     }
 
     pub fn ids(&self) -> &Ids {

@@ -19,7 +19,7 @@ use crate::types::{AccessKeyId, Role, UserId};
 /// How old an answer may be. A change made at another gateway is promised to be seen here within five seconds; one is
 /// for asking.
 const FRESH: Duration = Duration::from_secs(4);
-/// Users kept at most, about 300 bytes each.
+/// Users kept at most, about 400 bytes each.
 const MAX_USERS: u64 = 100_000;
 
 #[derive(Clone, PartialEq, Debug)]
@@ -125,10 +125,25 @@ impl Rules {
     }
 }
 
+/// What the store said of a user, and what that comes to by the rules of one edition.
+#[derive(Clone, PartialEq, Debug)]
+struct Told {
+    known: Known,
+    edition: u64,
+    standing: Arc<Standing>,
+}
+
+impl Told {
+    fn new(rules: &Rules, edition: u64, user: &UserId, known: Known) -> Self {
+        let standing = Arc::new(rules.standing_of(user, &known));
+        Self { known, edition, standing }
+    }
+}
+
 /// An answer.
 #[derive(Clone, PartialEq, Debug)]
 struct Seen {
-    standing: Arc<Standing>,
+    told: Arc<Told>,
     /// The store was away: it is what it said last.
     stale: bool,
 }
@@ -137,13 +152,24 @@ type Pending = Arc<OnceCell<Seen>>;
 
 pub struct Tiers {
     rules: Rules,
+    /// Which rules these are, of those that share a cache.
+    edition: u64,
     store: Arc<Store>,
-    cache: Standings,
+    cache: Arc<Standings>,
 }
 
 impl Tiers {
     pub fn new(config: &Config, store: Arc<Store>) -> Self {
-        Self { rules: Rules::new(config), store, cache: Standings::new(FRESH, GRACE) }
+        let cache = Arc::new(Standings::new(FRESH, GRACE));
+        Self { rules: Rules::new(config), edition: 0, store, cache }
+    }
+
+    /// By the rules of another configuration. What the store said of users goes on being known, and what is forgotten by
+    /// one of the two is forgotten by both.
+    #[must_use]
+    pub fn renewed(&self, config: &Config) -> Self {
+        let (store, cache) = (self.store.clone(), self.cache.clone());
+        Self { rules: Rules::new(config), edition: self.edition + 1, store, cache }
     }
 
     pub fn rules(&self) -> &Rules {
@@ -151,7 +177,7 @@ impl Tiers {
     }
 
     pub async fn of(&self, user: &UserId) -> Result<Arc<Standing>> {
-        Ok(self.seen(user).await?.standing)
+        Ok(self.standing(user, &self.seen(user).await?.told))
     }
 
     /// By the store's own word of the last seconds.
@@ -162,15 +188,24 @@ impl Tiers {
             self.cache.fresh.invalidate(user);
             seen = self.seen(user).await?;
         }
-        if seen.stale { Err(Unavailable) } else { Ok(seen.standing) }
+        if seen.stale { Err(Unavailable) } else { Ok(self.standing(user, &seen.told)) }
     }
 
     async fn seen(&self, user: &UserId) -> Result<Seen> {
         let ask = async || {
             let known = self.store.known(user).await?;
-            Ok(self.rules.standing_of(user, &known))
+            Ok(Told::new(&self.rules, self.edition, user, known))
         };
         self.cache.get(user, ask).await
+    }
+
+    /// By these rules, whichever were asked first.
+    fn standing(&self, user: &UserId, told: &Told) -> Arc<Standing> {
+        if told.edition == self.edition {
+            told.standing.clone()
+        } else {
+            Arc::new(self.rules.standing_of(user, &told.known))
+        }
     }
 
     /// Makes a user whom nobody knows, in this tier if there is one of the name, and of this generation. Somebody may
@@ -199,7 +234,7 @@ impl Tiers {
 /// What was found out, fresh or not.
 struct Standings {
     fresh: Cache<UserId, Pending>,
-    last: Cache<UserId, Arc<Standing>>,
+    last: Cache<UserId, Arc<Told>>,
 }
 
 impl Standings {
@@ -210,20 +245,20 @@ impl Standings {
         }
     }
 
-    async fn get(&self, user: &UserId, ask: impl AsyncFnOnce() -> Result<Standing>) -> Result<Seen> {
+    async fn get(&self, user: &UserId, ask: impl AsyncFnOnce() -> Result<Told>) -> Result<Seen> {
         let pending = self.fresh.get_with_by_ref(user, Pending::default);
         let seen = pending.get_or_try_init(async || match ask().await {
-            Ok(standing) => {
-                let standing = Arc::new(standing);
+            Ok(told) => {
+                let told = Arc::new(told);
                 // Not if the user was changed while this was being asked for.
                 if self.fresh.get(user).is_some_and(|current| Arc::ptr_eq(&current, &pending)) {
-                    self.last.insert(user.clone(), standing.clone());
+                    self.last.insert(user.clone(), told.clone());
                 }
-                Ok(Seen { standing, stale: false })
+                Ok(Seen { told, stale: false })
             }
             Err(unavailable) => {
-                let standing = self.last.get(user).ok_or(unavailable)?;
-                Ok(Seen { standing, stale: true })
+                let told = self.last.get(user).ok_or(unavailable)?;
+                Ok(Seen { told, stale: true })
             }
         });
         seen.await.cloned()
@@ -274,6 +309,10 @@ mod tests {
             created_at: 0,
             generation: 0,
         }
+    }
+
+    fn told(rules: &Rules, user: &UserId, known: Known) -> Told {
+        Told::new(rules, 0, user, known)
     }
 
     #[test]
@@ -334,6 +373,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn new_rules_hold_at_once_and_what_the_store_said_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = config::State::Redb(folder.path().join("state.redb"));
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let store = Arc::new(Store::open(&state, metrics).await.expect("a store"));
+        let (old, user, deputy) = (Tiers::new(&config(), store.clone()), id("alice"), id("deputy"));
+        let gold = UserChange { tier: Some("gold".into()), ..UserChange::default() };
+        store.change_user(&user, &gold, 1_000).await.expect("a store");
+        let before = old.of(&user).await.expect("an answer");
+        assert_eq!(before.limits.max_storage, Limit::At(2 << 40));
+        assert!(old.of(&deputy).await.expect("an answer").known);
+
+        let mut changed = config();
+        changed.users.clear();
+        changed.tiers.get_mut("gold").expect("a tier").max_storage = Limit::At(5);
+        let new = old.renewed(&changed);
+        // At another gateway: nobody here has heard of it.
+        store.remove_user(&user, 2_000).await.expect("a store");
+        assert_eq!(new.of(&user).await.expect("an answer").limits.max_storage, Limit::At(5));
+        assert!(!new.of(&deputy).await.expect("an answer").known, "gone from the file");
+        assert_eq!(old.of(&user).await.expect("an answer"), before, "whoever began with it ends with it");
+        // What one forgets, the other does not know either.
+        old.forget(&user);
+        assert!(!new.of(&user).await.expect("an answer").known);
+    }
+
+    #[tokio::test]
     async fn many_who_ask_at_once_ask_the_store_once() {
         let (cache, rules, user) = (Standings::new(FRESH, GRACE), rules(), id("alice"));
         let asked = AtomicUsize::new(0);
@@ -341,7 +407,7 @@ mod tests {
             cache.get(&user, async || {
                 asked.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
-                Ok(rules.standing(&user, None))
+                Ok(told(&rules, &user, Known::Nobody))
             })
         };
         let all = futures_util::future::join_all((0..100).map(|_| ask())).await;
@@ -357,7 +423,7 @@ mod tests {
         let (cache, rules, user) = (Standings::new(FRESH, GRACE), rules(), id("alice"));
         let away = async || cache.get(&user, async || Err(Unavailable)).await;
         assert_eq!(away().await, Err(Unavailable));
-        let known = cache.get(&user, async || Ok(rules.standing(&user, Some(&record("gold"))))).await;
+        let known = cache.get(&user, async || Ok(told(&rules, &user, Known::User(record("gold"))))).await;
         // As time does.
         cache.fresh.invalidate(&user);
         let stale = known.map(|seen| Seen { stale: true, ..seen });
@@ -371,7 +437,7 @@ mod tests {
     async fn what_was_known_is_not_true_for_ever() {
         let (grace, user) = (Duration::from_millis(200), id("alice"));
         let (cache, rules) = (Standings::new(Duration::from_millis(1), grace), rules());
-        let seen = cache.get(&user, async || Ok(rules.standing(&user, None))).await;
+        let seen = cache.get(&user, async || Ok(told(&rules, &user, Known::Nobody))).await;
         assert!(!seen.expect("an answer").stale);
         tokio::time::sleep(grace * 2).await;
         assert_eq!(cache.get(&user, async || Err(Unavailable)).await, Err(Unavailable));
@@ -382,7 +448,7 @@ mod tests {
         let (cache, rules, user) = (Standings::new(FRESH, GRACE), rules(), id("alice"));
         let overtaken = cache.get(&user, async || {
             cache.forget(&user);
-            Ok(rules.standing(&user, None))
+            Ok(told(&rules, &user, Known::Nobody))
         });
         overtaken.await.expect("an answer to the one who asked");
         assert_eq!(cache.get(&user, async || Err(Unavailable)).await, Err(Unavailable));

@@ -13,7 +13,7 @@ use crate::types::{AccessKeyId, Role, Secret, UserId};
 pub(super) struct Credential {
     pub access_key_id: AccessKeyId,
     pub secret: Secret,
-    /// Differs between any two secrets that ever stood under one key id in this process: 0 for the file's.
+    /// Differs between any two secrets that ever stood under one key id in one directory: 0 for the file's.
     pub generation: u64,
     pub user: UserId,
     pub role: Role,
@@ -68,7 +68,7 @@ impl Directory {
         &self.nobody
     }
 
-    pub(super) fn keyring(&self) -> &Keyring {
+    pub(super) fn keyring(&self) -> &Arc<Keyring> {
         &self.keyring
     }
 }

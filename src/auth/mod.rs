@@ -76,9 +76,18 @@ pub enum Life {
 
 impl Authenticator {
     pub fn new(config: &Config, keyring: Arc<Keyring>) -> anyhow::Result<Self> {
+        Self::with(config, keyring, Issuers::new(&config.auth.jwt)?)
+    }
+
+    /// By another configuration. What issuers' URLs said of their keys goes on being known.
+    pub fn renewed(&self, config: &Config) -> anyhow::Result<Self> {
+        Self::with(config, self.directory.keyring().clone(), self.issuers.renewed(&config.auth.jwt)?)
+    }
+
+    fn with(config: &Config, keyring: Arc<Keyring>, issuers: Issuers) -> anyhow::Result<Self> {
         Ok(Self {
             directory: Directory::new(&config.users, keyring)?,
-            issuers: Issuers::new(&config.auth.jwt)?,
+            issuers,
             sessions: Sessions::new(config.shared_secret()),
             sts: config.auth.sts.clone(),
             regions: config.auth.regions.clone(),

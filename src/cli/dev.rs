@@ -19,9 +19,9 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::serve::Signals;
-use super::{Failure, environment, is_loopback, log, runtime};
+use super::{Failure, environment, is_loopback, runtime};
 use crate::admit::quota::millis;
-use crate::app::Bound;
+use crate::app::{Bound, Logs};
 use crate::config::{Config, Loaded, Sources};
 use crate::dev_store::{DevStore, Settings};
 use users::{Key, Users};
@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let store_listener =
             TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.context("embedded store")?;
         let loaded = load(arguments, file, store_listener.local_addr().context("embedded store")?)?;
-        let (access_log, _guard) = log::start(&loaded.config.log)?;
+        let (logs, _guard) = Logs::start(&loaded.config.log)?;
         let store = DevStore::open(Settings {
             dir: arguments.data.join("store"),
             bucket: loaded.config.upstream.bucket.clone(),
@@ -70,7 +70,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             // A sender that is gone stops the store just as well.
             stopped.await.ok();
         }));
-        let bound = Bound::new(&loaded.config, access_log).await?;
+        // Without sources: the addresses are of this start, so there is nothing to read again.
+        let bound = Bound::new(loaded.config.clone(), None, logs).await?;
         let users = Users::ready(&loaded.config, &bound, millis(crate::now())).await?;
         let env = dev_env(&loaded.config, &users, bound.s3_addr()?, bound.admin_addr()?)?;
         write_private(&arguments.data.join("dev.env"), &env)?;

@@ -8,7 +8,6 @@ mod explain;
 mod healthcheck;
 mod job;
 mod key;
-mod log;
 mod quota;
 mod reconcile;
 mod serve;
@@ -124,11 +123,15 @@ pub fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// Loads what `--config` names, or `config.toml` where there is one, or the environment alone.
+/// Loads what `sources` has.
 fn load(file: Option<PathBuf>) -> Result<Loaded, Failure> {
+    Ok(Config::load(&sources(file)?)?)
+}
+
+/// What `--config` names, or `config.toml` where there is one, or the environment alone.
+fn sources(file: Option<PathBuf>) -> anyhow::Result<Sources> {
     let default = || Path::new("config.toml").exists().then(|| PathBuf::from("config.toml"));
-    let working_dir = std::env::current_dir().map_err(anyhow::Error::from)?;
-    Ok(Config::load(&Sources { file: file.or_else(default), env: environment(), working_dir })?)
+    Ok(Sources { file: file.or_else(default), env: environment(), working_dir: std::env::current_dir()? })
 }
 
 /// The variables that are text; others cannot be ours.

@@ -1,28 +1,30 @@
-//! `bucketwarden serve`: the gateway as configured, until a signal ends it.
+//! `bucketwarden serve`: the gateway as configured, until a signal ends it. `SIGHUP` reads the configuration again.
 
 use std::path::PathBuf;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, load, log, runtime};
-use crate::app::{Bound, Running};
+use super::{Failure, runtime, sources};
+use crate::app::{Bound, Logs, Reloads, Running};
+use crate::config::Config;
 
 pub(super) fn run(config: Option<PathBuf>) -> Result<(), Failure> {
-    let loaded = load(config)?;
-    let (access_log, _guard) = log::start(&loaded.config.log)?;
+    let sources = sources(config)?;
+    let loaded = Config::load(&sources)?;
+    let (logs, _guard) = Logs::start(&loaded.config.log)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     runtime()?.block_on(async {
         let signals = Signals::new()?;
-        let running = Bound::new(&loaded.config, access_log).await?.run()?;
+        let running = Bound::new(loaded.config, Some(sources), logs).await?.run()?;
         tracing::info!(s3 = %running.s3_addr(), admin = %running.admin_addr(), "ready");
         signals.end(running).await;
         Ok(())
     })
 }
 
-/// The signals that end a gateway, and the one that must not. They are caught before anything is bound.
+/// The signals that end a gateway, and the one that reloads it. They are caught before anything is bound.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -38,14 +40,15 @@ impl Signals {
         })
     }
 
-    /// The next one that ends a gateway.
-    async fn next(&mut self) {
+    /// The next one that ends a gateway. Reloads are asked for, and not waited for.
+    async fn next(&mut self, reloads: &Reloads) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => {
-                    tracing::warn!("SIGHUP: reload is not built yet; the configuration stays as it is");
+                    tracing::info!("SIGHUP: reading the configuration again");
+                    reloads.ask();
                 }
             }
         }
@@ -53,14 +56,15 @@ impl Signals {
 
     /// Drains at the first signal; a second one does not wait. Whether it drained.
     pub(super) async fn end(mut self, running: Running) -> bool {
-        self.next().await;
+        let reloads = running.reloads();
+        self.next(&reloads).await;
         tracing::info!("draining");
         tokio::select! {
             () = running.drain() => {
                 tracing::info!("drained");
                 true
             }
-            () = self.next() => {
+            () = self.next(&reloads) => {
                 tracing::warn!("stopped without draining");
                 false
             }

@@ -7,6 +7,7 @@
 mod api_key;
 mod buckets;
 mod build;
+mod change;
 mod layers;
 mod limits;
 mod masked;

@@ -39,11 +39,6 @@ impl<T> Limit<T> {
 impl Limit<usize> {
     /// The largest count any key takes; what counts as it does is far from counting so far.
     pub(super) const MOST: usize = 1 << 24;
-
-    /// For what counts in plain numbers: no limit is one that is never reached.
-    pub fn as_count(self) -> usize {
-        self.at().unwrap_or(Self::MOST)
-    }
 }
 
 impl<T: fmt::Display> fmt::Display for Limit<T> {

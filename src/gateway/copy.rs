@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use super::admission::outcome;
 use super::answer::Answer;
 use super::condition::{is_etag, lists};
-use super::keep_alive::Promise;
+use super::keep_alive::{self, Promise};
 use super::settle::Record;
 use super::{Ask, Gateway, multipart};
 use crate::access::About;
@@ -247,7 +247,8 @@ impl Gateway {
             late_failure: record.late_failure.clone(),
         };
         let started = Instant::now();
-        let answer = self.slow_operations.run(operation, record.permit.clone(), promise).await;
+        let (limit, permit) = (self.slow_operation_timeout, record.permit.clone());
+        let answer = keep_alive::run(operation, limit, &self.ledger, permit, promise).await;
         record.upstream = Some(started.elapsed());
         answer
     }

@@ -13,11 +13,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
-use tokio_util::task::TaskTracker;
 
 use crate::admit::Permit;
 use crate::error::{Code, Error, Result};
 use crate::gateway::answer::{Answer, Content, Stream};
+use crate::ledger::Ledger;
 use crate::s3::xml;
 use crate::types::RequestId;
 
@@ -38,47 +38,29 @@ pub(super) struct Promise {
     pub late_failure: Arc<OnceLock<Code>>,
 }
 
-/// The slow operations under way.
-pub(super) struct SlowOperations {
-    tasks: TaskTracker,
+/// Runs an operation to its end, within `limit`, whoever waits for it. It keeps the place of its request as long.
+pub(super) async fn run<F>(
+    operation: F,
     limit: Duration,
-}
-
-impl SlowOperations {
-    pub(super) fn new(limit: Duration) -> Self {
-        Self { tasks: TaskTracker::new(), limit }
+    ledger: &Ledger,
+    permit: Option<Permit>,
+    promise: Promise,
+) -> Result<Answer>
+where
+    F: Future<Output = Result<Answer>> + Send + 'static,
+{
+    let mut task = ledger.detach(async move {
+        let _permit = permit;
+        tokio::time::timeout(limit, operation).await.unwrap_or_else(|_| Err(Code::GatewayTimeout.into()))
+    });
+    if let Ok(finished) = tokio::time::timeout(PATIENCE, &mut task).await {
+        return outcome(finished);
     }
-
-    /// Runs an operation to its end, whoever waits for it. It keeps the place of its request as long.
-    pub(super) async fn run<F>(
-        &self,
-        operation: F,
-        permit: Option<Permit>,
-        promise: Promise,
-    ) -> Result<Answer>
-    where
-        F: Future<Output = Result<Answer>> + Send + 'static,
-    {
-        let limit = self.limit;
-        let mut task = self.tasks.spawn(async move {
-            let _permit = permit;
-            tokio::time::timeout(limit, operation).await.unwrap_or_else(|_| Err(Code::GatewayTimeout.into()))
-        });
-        if let Ok(finished) = tokio::time::timeout(PATIENCE, &mut task).await {
-            return outcome(finished);
-        }
-        let mut headers = promise.headers.clone();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        let next_space = Box::pin(tokio::time::sleep(Duration::ZERO));
-        let trickle = Trickle { task: Some(task), promise, next_space, begun: false };
-        Ok(Answer { status: StatusCode::OK, headers, content: Content::Stream(Stream::Trickle(trickle)) })
-    }
-
-    /// Waits for those that are under way.
-    pub(super) async fn finish(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
+    let mut headers = promise.headers.clone();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    let next_space = Box::pin(tokio::time::sleep(Duration::ZERO));
+    let trickle = Trickle { task: Some(task), promise, next_space, begun: false };
+    Ok(Answer { status: StatusCode::OK, headers, content: Content::Stream(Stream::Trickle(trickle)) })
 }
 
 fn outcome(finished: Result<Result<Answer>, tokio::task::JoinError>) -> Result<Answer> {

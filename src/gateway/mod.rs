@@ -41,7 +41,7 @@ use crate::body::plan::UploadPlan;
 use crate::body::small;
 use crate::body::unread::Unread;
 use crate::body::upload::UploadHandle;
-use crate::config::{Config, RefusalStatus};
+use crate::config::{Config, Limit, RefusalStatus};
 use crate::dialect::Answers;
 use crate::error::{Code, Error, Result};
 use crate::keymap::UriScheme;
@@ -57,7 +57,6 @@ use crate::types::{BucketName, Caller, ClientKey, RequestId};
 use crate::upstream::{self, Call, Upstream};
 use answer::{Answer, Content, Stream};
 pub use json_api::{ApiCall, JsonApi};
-use keep_alive::SlowOperations;
 use platform::Visit;
 pub use settle::Instruments;
 use settle::Record;
@@ -66,14 +65,16 @@ use token::{Context, Tokens};
 /// The body of every answer.
 pub type ResponseBody = Download<Stream, Record>;
 
+/// What one configuration makes of requests. A reload puts another in its place; requests end with the one they
+/// began with.
 pub struct Gateway {
-    authenticator: Authenticator,
+    authenticator: Arc<Authenticator>,
     buckets: HashMap<BucketName, access::Bucket>,
     /// In the order of the configuration, as `ListBuckets` shows them.
     bucket_names: Vec<BucketName>,
     /// Shared with operations that outlive their client.
     upstream: Arc<Upstream>,
-    slow_operations: SlowOperations,
+    slow_operation_timeout: Duration,
     jobs: Jobs,
     ledger: Ledger,
     pars: Pars,
@@ -86,7 +87,8 @@ pub struct Gateway {
     virtual_host_suffix: Option<String>,
     region: String,
     body_idle_timeout: Duration,
-    admit: Admit,
+    max_in_flight: Limit<usize>,
+    admit: Arc<Admit>,
     instruments: Instruments,
     plus: listing::PlusHabit,
 }
@@ -138,12 +140,12 @@ impl Gateway {
     pub fn new(
         config: &Config,
         instruments: Instruments,
-        authenticator: Authenticator,
+        authenticator: Arc<Authenticator>,
         upstream: Arc<Upstream>,
         ledger: Ledger,
         pars: Pars,
         tiers: Arc<Tiers>,
-        admit: Admit,
+        admit: Arc<Admit>,
         api: Arc<dyn JsonApi>,
     ) -> Self {
         let tokens = Tokens::new(config.shared_secret());
@@ -156,7 +158,7 @@ impl Gateway {
             bucket_names: config.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
             buckets: access::Bucket::all(&config.buckets).into_iter().collect(),
             upstream,
-            slow_operations: SlowOperations::new(config.upstream.slow_operation_timeout),
+            slow_operation_timeout: config.upstream.slow_operation_timeout,
             jobs: Jobs::new(ledger.store().clone()),
             ledger,
             pars,
@@ -169,6 +171,7 @@ impl Gateway {
             virtual_host_suffix: config.server.virtual_host_suffix.clone(),
             region: config.upstream.region.clone(),
             body_idle_timeout: config.server.body_idle_timeout,
+            max_in_flight: config.server.max_in_flight,
             admit,
             instruments,
             plus: listing::PlusHabit::default(),
@@ -213,7 +216,7 @@ impl Gateway {
         now: SystemTime,
         record: &mut Record,
     ) -> Result<Answer> {
-        record.permit = Some(self.admit.enter()?);
+        record.permit = Some(self.admit.enter(self.max_in_flight)?);
         check_http(parts)?;
         if self.is_api(parts) {
             return self.serve_api(parts, body, peer, now, record).await;
@@ -438,9 +441,8 @@ impl Gateway {
         self.instruments.give_up();
     }
 
-    /// Waits for operations that go on without their clients.
+    /// Waits for operations that go on without their clients, also those of configurations before.
     pub async fn finish(&self) {
-        self.slow_operations.finish().await;
         self.ledger.finish().await;
         self.pars.finish().await;
     }

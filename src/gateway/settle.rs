@@ -37,6 +37,12 @@ impl Instruments {
         Self { metrics, access_log, refusals: Arc::default(), given_up: Arc::default() }
     }
 
+    /// The same with another access log.
+    #[must_use]
+    pub fn with_access_log(&self, access_log: AccessLog) -> Self {
+        Self { access_log, ..self.clone() }
+    }
+
     pub fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
     }

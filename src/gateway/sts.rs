@@ -84,7 +84,7 @@ impl Gateway {
         };
         let form = self.read_form(parts, body, record).await.map_err(|error| malformed(error.into()))?;
         drop(place);
-        record.permit = Some(self.admit.enter()?);
+        record.permit = Some(self.admit.enter(self.max_in_flight)?);
         let in_query =
             Query::parse(parts.uri.query().unwrap_or("")).map_err(|error| malformed(error.into()))?;
         let in_form = Query::parse(&form).map_err(|error| malformed(error.into()))?;

@@ -8,11 +8,13 @@ mod inventory;
 pub mod pars;
 mod recount;
 mod sweep;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use prometheus::IntGauge;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +33,7 @@ pub use recount::{Event, Recounted};
 /// How long a write waits for the count of a user who is seen for the first time; one page is usually all.
 const FIRST_SIGHT: Duration = Duration::from_secs(2);
 
+/// Cheap to clone, and to make anew: what is under way is known to all that were made of one.
 #[derive(Clone)]
 pub struct Ledger(Arc<Inner>);
 
@@ -44,6 +47,27 @@ struct Inner {
     reconcile_every: Duration,
     /// What a slow operation may take, also when its gateway is gone.
     slow: Duration,
+    under_way: Arc<UnderWay>,
+    _in_use: InUse,
+}
+
+/// Counts a configuration in use, until dropped: whatever goes on under one has its ledger.
+struct InUse(IntGauge);
+
+impl InUse {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+struct UnderWay {
     since: SystemTime,
     /// Users being counted here; the receiver hears of the end.
     counting: Mutex<HashMap<UserId, watch::Receiver<bool>>>,
@@ -57,6 +81,26 @@ impl Ledger {
         config: &config::Config,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let under_way =
+            UnderWay { since: crate::now(), counting: Mutex::default(), tasks: TaskTracker::new() };
+        Self::with(quota, upstream, config, metrics, Arc::new(under_way))
+    }
+
+    /// The same ledger, as another configuration has it. Writes go on with the one they began with.
+    #[must_use]
+    pub fn renewed(&self, upstream: Arc<Upstream>, config: &config::Config) -> Self {
+        let Inner { quota, metrics, under_way, .. } = &*self.0;
+        let quota = quota.renewed(config.quota.reservation_lease);
+        Self::with(quota, upstream, config, metrics.clone(), under_way.clone())
+    }
+
+    fn with(
+        quota: Quota,
+        upstream: Arc<Upstream>,
+        config: &config::Config,
+        metrics: Arc<Metrics>,
+        under_way: Arc<UnderWay>,
+    ) -> Self {
         let counted = config.buckets.iter().filter(|bucket| bucket.counts_towards_quota);
         let scopes = counted.filter_map(|bucket| match &bucket.kind {
             BucketKind::User { prefix } => Some((bucket.name.clone(), prefix.clone())),
@@ -66,13 +110,12 @@ impl Ledger {
             quota,
             inventory: Inventory::new(upstream),
             scopes: scopes.collect(),
-            metrics,
             abandoned_after: config.quota.abandoned_upload_age,
             reconcile_every: config.quota.reconcile_interval,
             slow: config.upstream.slow_operation_timeout,
-            since: crate::now(),
-            counting: Mutex::default(),
-            tasks: TaskTracker::new(),
+            under_way,
+            _in_use: InUse::new(&metrics.config_generations),
+            metrics,
         }))
     }
 
@@ -150,7 +193,7 @@ impl Ledger {
             self.recount_in_background(&user);
         } else if settled != Settled::default() {
             let ledger = self.clone();
-            self.0.tasks.spawn(async move {
+            self.0.under_way.tasks.spawn(async move {
                 if let Err(error) = ledger.look(&user, lease, settled).await {
                     // The lease is still there: whoever sweeps looks again.
                     tracing::debug!(%user, %error, "a write could not be looked into yet");
@@ -160,18 +203,18 @@ impl Ledger {
         Ok(())
     }
 
-    /// Runs a write to its settlement, whoever waits for it.
+    /// Runs what must come to its end, a write to its settlement, whoever waits for it.
     pub fn detach<F>(&self, work: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.0.tasks.spawn(work)
+        self.0.under_way.tasks.spawn(work)
     }
 
-    /// Waits for the writes that go on without their clients.
+    /// Waits for what goes on without its client.
     pub async fn finish(&self) {
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
+        self.0.under_way.tasks.close();
+        self.0.under_way.tasks.wait().await;
     }
 
     async fn wait_for_count(&self, user: &UserId) -> Result<()> {
@@ -186,19 +229,19 @@ impl Ledger {
 
     /// Starts a count of a user, or joins the one under way here.
     fn recount_in_background(&self, user: &UserId) -> watch::Receiver<bool> {
-        let mut counting = self.0.counting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counting = self.0.under_way.counting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(under_way) = counting.get(user) {
             return under_way.clone();
         }
         let (tell, done) = watch::channel(false);
         counting.insert(user.clone(), done.clone());
         let (ledger, user) = (self.clone(), user.clone());
-        self.0.tasks.spawn(async move {
+        self.0.under_way.tasks.spawn(async move {
             match ledger.recount(&user, |_| {}).await {
                 Ok(_) => drop(tell.send(true)),
                 Err(error) => tracing::warn!(%user, %error, "a user could not be counted"),
             }
-            ledger.0.counting.lock().unwrap_or_else(PoisonError::into_inner).remove(&user);
+            ledger.0.under_way.counting.lock().unwrap_or_else(PoisonError::into_inner).remove(&user);
         });
         done
     }

@@ -38,7 +38,7 @@ impl Ledger {
         let life = self.store().life();
         let stale = crate::now() - STALE;
         // What an earlier process was counting, nobody is counting now.
-        let stale_before = if self.store().is_shared() { stale } else { stale.max(self.0.since) };
+        let stale_before = if self.store().is_shared() { stale } else { stale.max(self.0.under_way.since) };
         let begun = self.recount_step(user, Recount::Begin { stale_before: millis(stale_before) }).await?;
         let Some(number) = begun.number else {
             return Err(Error::new(Code::OperationAborted).because("another gateway is counting this user"));

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Ledger;
+use super::turns::Turns;
 use crate::account::{Found, LeaseId, Outcome, Settled, Write};
 use crate::admit::quota::{Admitted, millis};
 use crate::error::Result;
@@ -18,24 +21,21 @@ const RECONCILE_LOOK: Duration = Duration::from_mins(10);
 const ABANDONED_EVERY: Duration = Duration::from_hours(1);
 
 impl Ledger {
-    /// Sweeps for ever. Leases that a former process left behind come first.
-    pub async fn sweep_for_ever(self) {
-        let lease = self.0.quota.lease();
+    /// Sweeps for ever, as the ledger of the moment has it. Leases that a former process left behind come first.
+    pub async fn sweep_for_ever(current: watch::Receiver<Self>) {
         let renewing = async {
-            let mut tick = tokio::time::interval(lease / 4);
-            loop {
-                tick.tick().await;
-                if let Err(error) = self.0.quota.renew(crate::now()).await {
+            let mut turns = Turns::new(&current, |ledger| ledger.0.quota.lease() / 4);
+            while let Some(ledger) = turns.next().await {
+                if let Err(error) = ledger.0.quota.renew(crate::now()).await {
                     tracing::debug!(%error, "leases could not be renewed");
                 }
             }
         };
         let sweeping = async {
             let mut orphans = true;
-            let mut tick = tokio::time::interval((lease / 4).min(SWEEP_EVERY));
-            loop {
-                tick.tick().await;
-                let swept = if orphans { self.take_over().await } else { self.sweep().await };
+            let mut turns = Turns::new(&current, |ledger| (ledger.0.quota.lease() / 4).min(SWEEP_EVERY));
+            while let Some(ledger) = turns.next().await {
+                let swept = if orphans { ledger.take_over().await } else { ledger.sweep().await };
                 match swept {
                     Ok(()) => orphans = false,
                     Err(error) => tracing::debug!(%error, "expired leases could not be looked into"),
@@ -43,19 +43,17 @@ impl Ledger {
             }
         };
         let ending = async {
-            let mut tick = tokio::time::interval(ABANDONED_EVERY.min(self.0.abandoned_after));
-            loop {
-                tick.tick().await;
-                if let Err(error) = self.end_abandoned().await {
+            let mut turns = Turns::new(&current, |ledger| ABANDONED_EVERY.min(ledger.0.abandoned_after));
+            while let Some(ledger) = turns.next().await {
+                if let Err(error) = ledger.end_abandoned().await {
                     tracing::debug!(%error, "abandoned uploads could not be ended");
                 }
             }
         };
         let counting = async {
-            let mut tick = tokio::time::interval(self.0.reconcile_every.min(RECONCILE_LOOK));
-            loop {
-                tick.tick().await;
-                if let Err(error) = self.recount_due().await {
+            let mut turns = Turns::new(&current, |ledger| RECONCILE_LOOK.min(ledger.0.reconcile_every));
+            while let Some(ledger) = turns.next().await {
+                if let Err(error) = ledger.recount_due().await {
                     tracing::debug!(%error, "users could not be recounted");
                 }
             }

@@ -101,6 +101,14 @@ impl Ledger {
         }
     }
 
+    /// A tier that is no more has no users. Who was refused in it, was.
+    pub fn forget_tier(&self, tier: &str) {
+        for gauges in [&self.used, &self.users, &self.near_limit] {
+            // It is an error that it was not there.
+            gauges.remove_label_values(&[tier]).ok();
+        }
+    }
+
     pub fn refused(&self, refusal: &Refusal, tier: &str) {
         self.refusals.with_label_values(&[limit(refusal), tier]).inc();
     }

@@ -4,36 +4,36 @@
 
 mod busy;
 mod connection;
+mod front;
 mod peers;
 mod presence;
+mod slots;
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use ipnet::IpNet;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::config;
-use crate::gateway::{Gateway, Peer};
+use crate::gateway::Peer;
 use crate::io::{self, Adaptive, Budget};
 use crate::metrics::{Metrics, Throttle};
 use busy::{Busy, Guarded};
 use connection::{ClientStream, Timeouts};
+pub use front::{Front, InForce};
 use peers::Peers;
 use presence::Watched;
+use slots::Slot;
 
 /// Heads above this are answered 431: S3 takes 8 KiB of headers, and signed URLs are long.
 const MAX_HEAD: usize = 32 * 1024;
@@ -45,14 +45,10 @@ const MAX_UNSENT: u32 = 128 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 pub struct Server {
-    pub gateway: Arc<Gateway>,
-    pub metrics: Arc<Metrics>,
-    pub tls: Option<TlsAcceptor>,
-    timeouts: Timeouts,
-    slots: Arc<Semaphore>,
+    front: InForce,
+    metrics: Arc<Metrics>,
     peers: Peers,
     budget: Budget,
-    trusted_proxies: Vec<IpNet>,
     draining: Draining,
     /// Cancelled when accepting ends.
     stopped: CancellationToken,
@@ -74,21 +70,12 @@ impl Draining {
 }
 
 impl Server {
-    pub fn new(
-        config: &config::Server,
-        gateway: Arc<Gateway>,
-        metrics: Arc<Metrics>,
-        tls: Option<TlsAcceptor>,
-    ) -> Self {
+    pub fn new(front: InForce, metrics: Arc<Metrics>) -> Self {
         Self {
-            gateway,
+            front,
             metrics,
-            tls,
-            timeouts: Timeouts { header: config.header_timeout, idle: config.idle_timeout },
-            slots: Arc::new(Semaphore::new(config.max_connections.as_count())),
-            peers: Peers::new(config.max_connections_per_peer.as_count()),
+            peers: Peers::default(),
             budget: Budget::default(),
-            trusted_proxies: config.trusted_proxies.clone(),
             draining: Draining::default(),
             stopped: CancellationToken::new(),
         }
@@ -99,7 +86,7 @@ impl Server {
     }
 
     /// Accepts until `stop`, then lets what is under way finish.
-    pub async fn run(self, listener: TcpListener, stop: impl Future<Output = ()>, drain_timeout: Duration) {
+    pub async fn run(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let server = Arc::new(self);
         let graceful = GracefulShutdown::new();
         let mut connections = tokio::task::JoinSet::new();
@@ -113,8 +100,11 @@ impl Server {
                         continue;
                     }
                 };
-                let trusted = server.trusts(peer);
-                let Some(place) = server.peers.admit(peer, trusted) else {
+                let place = {
+                    let front = server.front.get();
+                    server.peers.admit(peer, front.trusts(peer), front.max_connections_per_peer)
+                };
+                let Some(place) = place else {
                     server.metrics.throttled(Throttle::ConnectionsPerPeer);
                     continue;
                 };
@@ -135,13 +125,14 @@ impl Server {
         }
         drop(listener);
         server.stopped.cancel();
+        let front = server.front.hold();
         let finished = async {
             graceful.shutdown().await;
-            server.gateway.finish().await;
+            front.gateway.finish().await;
         };
-        if tokio::time::timeout(drain_timeout, finished).await.is_err() {
+        if tokio::time::timeout(front.drain_timeout, finished).await.is_err() {
             let connections = connections.len();
-            server.gateway.give_up();
+            front.gateway.give_up();
             tracing::warn!(connections, "the drain timeout has passed; closing what is left");
         }
         connections.shutdown().await;
@@ -149,11 +140,12 @@ impl Server {
 
     /// A place among the connections. At the limit the newest client waits here, and those after it in the
     /// kernel's queue.
-    async fn slot(&self) -> OwnedSemaphorePermit {
-        if self.slots.available_permits() == 0 {
+    async fn slot(&self) -> Slot {
+        let (slots, most) = (&self.front.slots, || self.front.get().max_connections);
+        if slots.are_full(most()) {
             self.metrics.throttled(Throttle::Connections);
         }
-        self.slots.clone().acquire_owned().await.expect("the semaphore is never closed")
+        slots.take(most).await
     }
 
     async fn connect(
@@ -162,40 +154,32 @@ impl Server {
         peer: IpAddr,
         watcher: hyper_util::server::graceful::Watcher,
     ) {
-        if let Err(error) = self.prepare(&stream) {
+        let (timeouts, tls) = {
+            let front = self.front.get();
+            (front.timeouts, front.tls.clone())
+        };
+        if let Err(error) = prepare(&stream, timeouts) {
             tracing::debug!(%error, "a connection broke before its first byte");
             return;
         }
-        let Some(tls) = &self.tls else {
-            return self.serve(stream, peer, false, watcher).await;
+        let Some(tls) = tls else {
+            return self.serve(stream, peer, timeouts, false, watcher).await;
         };
         // Before its handshake a client has asked for nothing: a drain does not wait for it.
         let handshake = self.stopped.run_until_cancelled(tls.accept(stream));
         match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Some(Ok(stream))) => self.serve(stream, peer, true, watcher).await,
+            Ok(Some(Ok(stream))) => self.serve(stream, peer, timeouts, true, watcher).await,
             Ok(Some(Err(error))) => tracing::debug!(%error, "TLS handshake failed"),
             Ok(None) => tracing::debug!("TLS handshake given up: the gateway drains"),
             Err(_) => tracing::debug!("TLS handshake timed out"),
         }
     }
 
-    fn prepare(&self, stream: &TcpStream) -> std::io::Result<()> {
-        stream.set_nodelay(true)?;
-        let socket = socket2::SockRef::from(stream);
-        // Without it a socket counts as unwritable until a third of a buffer of megabytes has drained, and a slow
-        // reader looks like one that does not read.
-        socket.set_tcp_notsent_lowat(MAX_UNSENT)?;
-        // A client that vanished without a word, while bytes for it are under way.
-        socket.set_tcp_user_timeout(Some(self.timeouts.idle))?;
-        // The kernel counts keep-alive in whole seconds.
-        let keep_alive = self.timeouts.idle.max(Duration::from_secs(1));
-        socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(keep_alive))
-    }
-
     async fn serve<S>(
         &self,
         stream: S,
         peer: IpAddr,
+        timeouts: Timeouts,
         tls: bool,
         watcher: hyper_util::server::graceful::Watcher,
     ) where
@@ -203,12 +187,12 @@ impl Server {
     {
         let busy = Busy::new();
         let stream = Adaptive::new(stream, self.budget.clone());
-        let stream = ClientStream::new(stream, self.timeouts, busy.clone());
+        let stream = ClientStream::new(stream, timeouts, busy.clone());
         let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
-            let busy = busy.begin();
-            async {
-                let peer = Peer { ip: self.client_ip(peer, request.headers()), tls };
-                let mut response = self.gateway.handle(request, peer).await;
+            let (busy, front) = (busy.begin(), self.front.hold());
+            async move {
+                let peer = Peer { ip: front.client_ip(peer, request.headers()), tls };
+                let mut response = front.gateway.handle(request, peer).await;
                 if self.draining.has_begun() {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -226,38 +210,19 @@ impl Server {
             tracing::debug!(%error, "a connection ended badly");
         }
     }
-
-    fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|network| network.contains(&peer))
-    }
-
-    /// Who sent the request: the last address in `X-Forwarded-For` that no trusted proxy wrote about itself.
-    /// From anyone but a trusted proxy the header is just text.
-    fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        if self.trusted_proxies.is_empty() || !self.trusts(peer) {
-            return peer;
-        }
-        let lines = headers.get_all("x-forwarded-for").iter().rev();
-        let hops = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(','));
-        let mut client = peer;
-        for hop in hops {
-            let Some(address) = hop_address(hop.trim()) else {
-                break;
-            };
-            client = address.to_canonical();
-            if !self.trusts(client) {
-                break;
-            }
-        }
-        client
-    }
 }
 
-/// An entry of `X-Forwarded-For`: an address, from some proxies with its port, and an IPv6 one in brackets.
-fn hop_address(hop: &str) -> Option<IpAddr> {
-    let bare = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
-    let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
-    hop.parse().ok().or_else(with_port).or_else(bare)
+fn prepare(stream: &TcpStream, timeouts: Timeouts) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    // Without it a socket counts as unwritable until a third of a buffer of megabytes has drained, and a slow
+    // reader looks like one that does not read.
+    socket.set_tcp_notsent_lowat(MAX_UNSENT)?;
+    // A client that vanished without a word, while bytes for it are under way.
+    socket.set_tcp_user_timeout(Some(timeouts.idle))?;
+    // The kernel counts keep-alive in whole seconds.
+    let keep_alive = timeouts.idle.max(Duration::from_secs(1));
+    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(keep_alive))
 }
 
 /// Counts an open connection.
@@ -273,28 +238,5 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forwarded_addresses_may_have_ports() {
-        let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
-        for (hop, address) in [
-            ("1.2.3.4", Some(IpAddr::from([1, 2, 3, 4]))),
-            ("1.2.3.4:555", Some(IpAddr::from([1, 2, 3, 4]))),
-            ("2001:db8::1", Some(v6)),
-            ("[2001:db8::1]", Some(v6)),
-            ("[2001:db8::1]:44", Some(v6)),
-            ("unknown", None),
-            ("1.2.3.4:", None),
-            ("[1.2.3.4", None),
-            ("", None),
-        ] {
-            assert_eq!(hop_address(hop), address, "{hop}");
-        }
     }
 }

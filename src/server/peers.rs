@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-#[derive(Clone)]
+use crate::config::Limit;
+
+#[derive(Clone, Default)]
 pub(super) struct Peers {
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    most: usize,
 }
 
 /// One of a peer's connections, until dropped.
@@ -18,16 +19,12 @@ pub(super) struct Place {
 }
 
 impl Peers {
-    pub(super) fn new(most: usize) -> Self {
-        Self { open: Arc::default(), most }
-    }
-
     /// A place for one more connection, if the peer may have it.
-    pub(super) fn admit(&self, peer: IpAddr, trusted: bool) -> Option<Place> {
+    pub(super) fn admit(&self, peer: IpAddr, trusted: bool, most: Limit<usize>) -> Option<Place> {
         if !trusted {
             let mut open = self.open();
             let count = open.entry(peer).or_insert(0);
-            if *count >= self.most {
+            if !most.allows(&count.saturating_add(1)) {
                 return None;
             }
             *count += 1;
@@ -59,15 +56,16 @@ mod tests {
 
     #[test]
     fn a_peer_has_its_share_and_leaves_nothing_behind() {
-        let peers = Peers::new(2);
+        let peers = Peers::default();
+        let most = Limit::At(2);
         let peer = IpAddr::from([10, 0, 0, 1]);
-        let first = peers.admit(peer, false).expect("the first");
-        let second = peers.admit(peer, false).expect("the second");
-        assert!(peers.admit(peer, false).is_none());
-        assert!(peers.admit(IpAddr::from([10, 0, 0, 2]), false).is_some());
-        assert!(peers.admit(peer, true).is_some(), "a trusted proxy is not counted");
+        let first = peers.admit(peer, false, most).expect("the first");
+        let second = peers.admit(peer, false, most).expect("the second");
+        assert!(peers.admit(peer, false, most).is_none());
+        assert!(peers.admit(IpAddr::from([10, 0, 0, 2]), false, most).is_some());
+        assert!(peers.admit(peer, true, most).is_some(), "a trusted proxy is not counted");
         drop(first);
-        let third = peers.admit(peer, false).expect("a place was free");
+        let third = peers.admit(peer, false, most).expect("a place was free");
         drop((second, third));
         assert!(peers.open().is_empty());
     }

@@ -5,6 +5,10 @@ Targets of a gateway run (`BUCKETWARDEN_BIN` names the binary):
   weed       `serve` over SeaweedFS: everything but `heavy`
   moto       `serve` over moto: everything but `heavy`
   moto-tls   `serve` over moto, https: the tests marked `everywhere`
+  oci        `serve` over the stand-in for OCI: everything but `heavy`
+  oci-throttled  the same, where every third request to the stand-in is throttled: the tests marked `everywhere` or
+             `oci_throttled`
+  oci-tls    the same, https: the tests marked `oci_defaults`
   *-view     `serve` with the platform's view of the bucket: the tests marked `platform_view`
 `CLIENTS_DIRECT=1` runs the suite against SeaweedFS and moto themselves instead, without any gateway: what fails
 there is theirs, and belongs into known_upstream.py.
@@ -21,7 +25,9 @@ import servers
 from users import Command
 
 DIRECT = os.environ.get("CLIENTS_DIRECT") == "1"
-GATEWAY_TARGETS = ("dev", "weed", "moto", "moto-tls")
+GATEWAY_TARGETS = ("dev", "weed", "moto", "moto-tls", "oci", "oci-throttled")
+OCI_TARGETS = {"oci_defaults": ("oci-tls",), "oci_throttled": ("oci-throttled",)}
+PARTLY = ("moto-tls", "oci-throttled")
 VIEW_TARGETS = ("weed-view", "moto-view")
 DIRECT_TARGETS = ("weed-direct", "moto-direct")
 
@@ -52,10 +58,10 @@ class Fleet:
         if kind == "dev":
             target = servers.dev(folder)
         else:
-            # A variant has a neighbour over the same upstream.
-            neighbour = self.targets.get(kind)
+            # A variant has a neighbour over the same upstream, unless it is the upstream that varies.
+            neighbour = self.targets.get(kind) if variant != "throttled" else None
             service = neighbour.upstream if neighbour else None
-            target = servers.serve(kind, folder, variant == "tls", variant == "view", service)
+            target = servers.serve(kind, folder, variant, service)
         for user in target.users.values():
             user.answer_check = lambda user, headers, body, target=target: _check_answer(target, headers, body)
         return target
@@ -70,8 +76,10 @@ def _check_answer(target, headers, body):
     assert headers.get("x-amz-request-id"), f"no x-amz-request-id in {headers}"
     if not target.upstream:
         return
-    secrets = [servers.REAL_BUCKET, target.upstream.endpoint.split("//")[1], *servers.UPSTREAM_KEYS]
+    where = target.upstream.endpoint.split("//")[1]
+    secrets = [servers.REAL_BUCKET, servers.NAMESPACE, where, *servers.UPSTREAM_KEYS]
     for name, value in headers.items():
+        assert not name.lower().startswith(("opc-", "access-control-", "x-api-id")), f"{name}: {value}"
         if name.lower() != "x-bucketwarden-uri":
             assert not any(secret in value for secret in secrets), f"{name}: {value}"
     if isinstance(body, bytes):
@@ -93,12 +101,14 @@ def pytest_generate_tests(metafunc):
 def _targets_for(item):
     marks = {mark.name for mark in item.iter_markers()}
     if DIRECT:
-        return [] if marks & {"gateway_only", "heavy", "platform_view"} else DIRECT_TARGETS
+        return [] if marks & {"gateway_only", "heavy", "platform_view", *OCI_TARGETS} else DIRECT_TARGETS
     if "heavy" in marks:
         return ["dev"]
+    for mark in marks & OCI_TARGETS.keys():
+        return OCI_TARGETS[mark]
     if "platform_view" in marks:
         return VIEW_TARGETS
-    return [name for name in GATEWAY_TARGETS if name != "moto-tls" or "everywhere" in marks]
+    return [name for name in GATEWAY_TARGETS if name not in PARTLY or "everywhere" in marks]
 
 
 def pytest_collection_modifyitems(items):
@@ -110,7 +120,7 @@ def pytest_collection_modifyitems(items):
             if mark:
                 item.add_marker(mark)
     # One target after the other, so that a machine with two cores runs one upstream's work at a time.
-    order = {name: place for place, name in enumerate(GATEWAY_TARGETS + VIEW_TARGETS + DIRECT_TARGETS)}
+    order = {name: place for place, name in enumerate(GATEWAY_TARGETS + OCI_TARGETS["oci_defaults"] + VIEW_TARGETS + DIRECT_TARGETS)}
     items.sort(key=lambda item: order.get(getattr(item, "callspec", None) and item.callspec.params.get("target"), -1))
 
 

@@ -5,20 +5,23 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
 import time
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from api_key import ApiKey
 from certificate import certificate
 from processes import Server, StartError, free_ports, own_environment, started, status_of
 from users import User
 
 REGION = "us-phoenix-1"  # in us-east-1 botocore presigns with SigV2 unless told otherwise
 REAL_BUCKET = "real-bucket"
+NAMESPACE = "axtestns0001"
 UPSTREAM_KEYS = ("gateway-upstream-key", "gateway-upstream-secret-0123456789")
 CLIENT_BUCKETS = ("datasets", "models", "logs")
 VIEW = "aiserve-storage"  # where there is a view of the whole bucket
@@ -45,6 +48,10 @@ def gateway_binary():
     return os.environ["BUCKETWARDEN_BIN"]
 
 
+def stand_in_binary():
+    return os.environ["OCI_STAND_IN_BIN"]
+
+
 # The shortest that there are: botocore then renews its keys for every request.
 SHORT_SESSIONS = {"BUCKETWARDEN_AUTH__STS__DEFAULT_DURATION": "15m"}
 
@@ -68,6 +75,16 @@ class Upstream:
             buckets={name: bucket for name in CLIENT_BUCKETS},
         )
 
+    @property
+    def dialect(self):
+        """What `[upstream]` says of it besides region, bucket and keys."""
+        return f'dialect = "s3"\nendpoint = "{self.endpoint}"\n'
+
+    @property
+    def native(self):
+        """Its section of the configuration, where it has an API of its own."""
+        return ""
+
     def stop(self):
         self.server.stop(politely=False)  # nobody wants its data, and SeaweedFS takes 15 s to part with it
         for path in self.leftovers:
@@ -75,11 +92,55 @@ class Upstream:
 
 
 @dataclass
+class StandIn(Upstream):
+    """OCI's stand-in. It has one bucket, which is there already."""
+
+    secure_endpoint: str = ""
+    authority: Path | None = None
+    native_endpoint: str = ""
+    api_key: ApiKey | None = None
+    control: str = ""
+
+    @property
+    def dialect(self):
+        where = f'endpoint = "{self.secure_endpoint}"\nca_file = "{self.authority}"\n'
+        return f'dialect = "oci"\nnamespace = "{NAMESPACE}"\n{where}'
+
+    @property
+    def native(self):
+        key = self.api_key
+        return (
+            f'[upstream.native]\ntenancy = "{key.tenancy}"\nuser = "{key.user}"\nfingerprint = "{key.fingerprint}"\n'
+            f'key_file = "{key.private}"\nendpoint = "{self.native_endpoint}"\n'
+        )
+
+    def administrator(self, bucket=REAL_BUCKET):
+        """With the settings that OCI needs of boto3."""
+        when = dict.fromkeys(("request_checksum_calculation", "response_checksum_validation"), "when_required")
+        return replace(super().administrator(bucket), settings=when)
+
+    def customer(self):
+        """Somebody who speaks to it directly: by https, as OCI is reached, and with default settings."""
+        return replace(super().administrator(), endpoint=self.secure_endpoint, authority=self.authority)
+
+    def order(self, **orders):
+        """What it does from now on; see tests/oci/steering.rs."""
+        body = json.dumps(orders).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{self.control}/control", body, method="PUT"), timeout=5):
+            pass
+
+    def requests(self):
+        """Every S3 request so far and its answer."""
+        with urllib.request.urlopen(f"{self.control}/requests", timeout=5) as answer:
+            return json.load(answer)
+
+
+@dataclass
 class Target:
     """What one run of a test talks to."""
 
     name: str
-    kind: str  # dev, weed or moto: whose behaviour shows
+    kind: str  # dev, weed, moto or oci: whose behaviour shows
     direct: bool
     users: dict
     servers: list
@@ -108,6 +169,11 @@ class Target:
 
     def set_limits(self, user, limits):
         self.administer("PUT", f"users/{user}", {"limits": limits})
+
+    def is_etag_of_parts(self, etag, count):
+        """OCI's are no digests: what the upstream says is what clients are told."""
+        form = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}" if self.kind == "oci" else rf"[0-9a-f]{{32}}-{count}"
+        return re.fullmatch(f'"{form}"', etag) is not None
 
     def metric(self, name):
         """The sum of a metric's series at the gateway."""
@@ -171,12 +237,37 @@ def moto(folder):
     return started(start)
 
 
-UPSTREAMS = {"weed": seaweedfs, "moto": moto}
+def oci(folder):
+    """The stand-in for OCI: refuses whatever OCI refuses."""
+    made, api_key = certificate(folder), ApiKey.made(folder)
+    command = [
+        stand_in_binary(), f"--folder={folder / 'store'}", f"--namespace={NAMESPACE}", f"--bucket={REAL_BUCKET}",
+        f"--region={REGION}", "--home-region=us-ashburn-1", f"--secret-key={':'.join(UPSTREAM_KEYS)}",
+        f"--tls-cert={made.chain}", f"--tls-key={made.key}", f"--api-key={api_key.id}={api_key.public}",
+    ]  # fmt: skip
+    log = folder / "oci.log"
+    server = Server("oci", command, lambda: b"\n" in log.read_bytes(), folder)
+    places = json.loads(log.read_text().splitlines()[0])
+    return StandIn(
+        "oci",
+        places["s3"],
+        server,
+        secure_endpoint=places["s3_tls"],
+        authority=made.authority,
+        native_endpoint=places["native"],
+        api_key=api_key,
+        control=places["control"],
+    )
+
+
+UPSTREAMS = {"weed": seaweedfs, "moto": moto, "oci": oci}
 
 
 def upstream(kind, folder):
     folder.mkdir()
     service = UPSTREAMS[kind](folder)
+    if kind == "oci":
+        return service
     _make_bucket(service, REAL_BUCKET)
     # SeaweedFS makes its volumes at the first write, in seconds that no test should be charged with.
     real = {"Bucket": REAL_BUCKET, "Key": "first"}
@@ -226,8 +317,10 @@ def dev(folder):
     return target
 
 
-def serve(kind, folder, tls=False, view=False, service=None):
-    """`bucketwarden serve` in front of a real S3 service, with the platform's view of the bucket if that is wanted."""
+def serve(kind, folder, variant="", service=None):
+    """`bucketwarden serve` in front of an S3 service. A variant is `tls`, `throttled`: by every third answer of the
+    upstream, or `view`: with the platform's view of the bucket."""
+    tls, view = variant == "tls", variant == "view"
     folder.mkdir()
     servers = []
     if service is None:
@@ -263,7 +356,11 @@ def serve(kind, folder, tls=False, view=False, service=None):
         name: User(name, *pair, endpoint, REGION, _own_buckets(), authority, token(name))
         for name, pair in keys.items()
     }
-    name = "-".join([kind, *["tls"] * tls, *["view"] * view])
+    if variant == "throttled":
+        service.order(throttle_every=3)
+        for user in users.values():
+            user.tries_again = True
+    name = "-".join([kind, *[variant] * bool(variant)])
     running = [gateway, *servers]
     return Target(name, kind, False, users, running, upstream=service, admin=admin, admin_token=admin_token)
 
@@ -314,13 +411,11 @@ listen = "{admin}"
 token = "{admin_token}"
 
 [upstream]
-dialect = "s3"
-endpoint = "{service.endpoint}"
-region = "{REGION}"
+{service.dialect}region = "{REGION}"
 bucket = "{REAL_BUCKET}"
 access_key_id = "{UPSTREAM_KEYS[0]}"
 secret_access_key = "{UPSTREAM_KEYS[1]}"
-
+{service.native}
 [auth]
 master_key = "{base64.b64encode(secrets.token_bytes(32)).decode()}"
 

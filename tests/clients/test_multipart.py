@@ -33,7 +33,7 @@ def complete(s3, upload, parts):
     return s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
 
 
-def test_parts_become_the_object_in_their_order(alice, where, upload):
+def test_parts_become_the_object_in_their_order(target, alice, where, upload):
     s3, data = alice.s3(), content(2 * PART + 100)
     third = put_part(s3, upload, 7, data[2 * PART :])
     first = put_part(s3, upload, 2, data[:PART])
@@ -42,7 +42,7 @@ def test_parts_become_the_object_in_their_order(alice, where, upload):
         s3.head_object(**where)
     assert error_code(error)[0] == 404
     done = complete(s3, upload, [first, second, third])
-    assert done["ETag"].endswith('-3"')
+    assert target.is_etag_of_parts(done["ETag"], 3)
     got = s3.get_object(**where)
     assert (got["ETag"], got["Body"].read() == data) == (done["ETag"], True)
 
@@ -166,7 +166,7 @@ def test_a_whole_object_copied_as_a_part(alice, where, upload, folder):
     assert s3.get_object(**where)["Body"].read() == b"whole"
 
 
-def test_boto3_copies_a_large_object_in_parts(alice, where, folder):
+def test_boto3_copies_a_large_object_in_parts(target, alice, where, folder):
     from boto3.s3.transfer import TransferConfig
 
     s3, data = alice.s3(), content(12 * MIB)
@@ -176,7 +176,7 @@ def test_boto3_copies_a_large_object_in_parts(alice, where, folder):
     s3.copy(source, where["Bucket"], where["Key"], Config=config)
     got = s3.get_object(**where)
     assert got["Body"].read() == data
-    assert got["ETag"].endswith('-3"')
+    assert target.is_etag_of_parts(got["ETag"], 3)
 
 
 def test_parts_of_the_finished_object_can_be_read(alice, where, upload):

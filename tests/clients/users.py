@@ -24,6 +24,8 @@ class User:
     authority: Path | None = None  # whom to trust over https
     token: str = ""  # a JWT of theirs
     answer_check: object = None
+    tries_again: bool = False
+    settings: dict = field(default_factory=dict)  # of boto3, where its own will not do
     _clients: dict = field(default_factory=dict)
 
     @property
@@ -47,8 +49,10 @@ class User:
         return self.endpoint.split("://", 1)[1]
 
     def s3(self, access_key=None, secret_key=None, **config):
-        """boto3 at its default settings, but for `config`, and that it tries once: a retry hides what it is there for."""
+        """boto3 at its default settings, but for `config`, and that it tries once: a retry hides what it is there for.
+        Where the upstream throttles it may try thrice, which is less often than it would by itself."""
         wanted = (access_key, secret_key, tuple(sorted(config.items())))
+        retries = {"total_max_attempts": 3 if self.tries_again else 1}
         if wanted not in self._clients:
             client = boto3.session.Session().client(
                 "s3",
@@ -57,7 +61,7 @@ class User:
                 aws_access_key_id=access_key or self.access_key,
                 aws_secret_access_key=secret_key or self.secret_key,
                 verify=str(self.authority) if self.authority else None,
-                config=Config(retries={"total_max_attempts": 1}, **config),
+                config=Config(retries=retries, **self.settings, **config),
             )
             client.meta.events.register("response-received.s3", self._check_answer)
             self._clients[wanted] = client

@@ -226,21 +226,61 @@ fn dev_env_says_where_clients_find_the_gateway() {
 }
 
 #[test]
-fn sighup_is_noted_and_ends_nothing() {
+fn sighup_reads_the_whole_configuration_again() {
     let folder = TempDir::new().unwrap();
-    write_configuration(folder.path(), "");
-    let mut serve = Gateway::start(folder.path(), &["serve"]);
-    serve.wait_for("\"ready\"");
-    let dev = Gateway::dev(folder.path());
-    for mut gateway in [serve, dev] {
-        for _ in 0..2 {
-            gateway.signal("-HUP");
-            let line = gateway.wait_for("SIGHUP");
-            assert!(line.contains("WARN") && line.contains("reload is not built yet"), "{line}");
-        }
-        gateway.signal("-TERM");
-        assert_eq!(gateway.exit_code(), Some(0));
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let user = "[[users]]\nid = \"alice\"\naccess_keys = [{ id = \"AKALICE\", secret_file = \"alice\" }]\n";
+    write("alice", "the-first-secret-of-alice");
+    write_configuration(folder.path(), user);
+    let mut gateway = Gateway::start(folder.path(), &["serve"]);
+    let ready: serde_json::Value = serde_json::from_str(&gateway.wait_for("\"ready\"")).unwrap();
+    let url = |listener: &str| format!("http://{}", ready[listener].as_str().unwrap());
+    let mut hang_up = |text: &str| {
+        gateway.signal("-HUP");
+        gateway.wait_for(text)
+    };
+    let changed = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["changed"].clone();
+
+    assert_eq!(changed(&hang_up("was reloaded")), "");
+    write("alice", "another-secret-of-alice");
+    write(".env.local", "BUCKETWARDEN_METRICS__PER_USER_TOP=3\n");
+    assert_eq!(changed(&hang_up("was reloaded")), "metrics, users");
+
+    write_configuration(folder.path(), &format!("[log]\nlevel = \"debug\"\n{user}"));
+    assert_eq!(changed(&hang_up("was reloaded")), "log");
+    assert!(get(&url("s3"), "/datasets/f").starts_with("HTTP/1.1 403"));
+    gateway.wait_for("\"refused\"");
+
+    write(
+        "config.toml",
+        &format!("[server]\nlisten = \"nowhere\"\n[upstream]\nsecret_access_key = \"{SECRET}\"\n"),
+    );
+    gateway.signal("-HUP");
+    let line = gateway.wait_for("is not reloaded");
+    for part in ["ERROR", "server.listen", "upstream.bucket"] {
+        assert!(line.contains(part), "{part} is missing in {line}");
     }
+    assert!(!line.contains(SECRET), "{line}");
+    let metrics = get(&url("admin"), "/metrics");
+    for (result, count) in [("success", 3), ("failure", 1)] {
+        let series = format!("bucketwarden_config_reloads_total{{result=\"{result}\"}} {count}\n");
+        assert!(metrics.contains(&series), "{series} is missing");
+    }
+    gateway.signal("-TERM");
+    assert_eq!(gateway.exit_code(), Some(0));
+}
+
+#[test]
+fn dev_notes_sighup_and_changes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let mut gateway = Gateway::dev(folder.path());
+    for _ in 0..2 {
+        gateway.signal("-HUP");
+        let line = gateway.wait_for("is not reloaded");
+        assert!(line.contains("WARN") && line.contains("restart it"), "{line}");
+    }
+    gateway.signal("-TERM");
+    assert_eq!(gateway.exit_code(), Some(0));
 }
 
 #[test]

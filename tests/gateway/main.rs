@@ -30,7 +30,7 @@ mod multipart;
 mod objects;
 mod objects_api;
 #[path = "../oci/mod.rs"]
-#[allow(dead_code, reason = "some of it is for the process that the client tests run")]
+#[allow(dead_code, unused_imports, reason = "some of it is for the process that the client tests run")]
 mod oci;
 mod oci_dialect;
 mod oci_native_self_test;
@@ -48,6 +48,7 @@ mod recursive_delete;
 #[path = "../store_contract/server.rs"]
 #[allow(dead_code, reason = "a cluster and a faulty link are for the contract of the stores")]
 mod redis_server;
+mod reload;
 mod streaming;
 mod sts;
 mod upstream_faults;

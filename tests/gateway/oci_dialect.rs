@@ -1,6 +1,8 @@
 //! The gateway in front of the OCI stand-in: what clients send by default arrives in the form that OCI accepts, what
 //! OCI refuses for reasons of its own is lived with, and nothing of either shows.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use crate::harness::*;
@@ -10,6 +12,7 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const BIG: usize = 2 * MIB;
 const OLD: (&str, &str) = ("GWAKOLD", "the-older-secret-that-nobody-sees");
+const NEW: (&str, &str) = ("GWAKNEW", "the-newer-secret-that-nobody-sees");
 const UNAVAILABLE: Answers<'_> = &[(503, "ServiceUnavailable")];
 
 /// A gateway, and the OCI that it speaks to.
@@ -318,6 +321,56 @@ fn while_a_key_is_rotated_out_no_client_notices() {
         cloud.accepts(get("a"));
         cloud.accepts(put(&format!("big{round}"), BIG));
     }
+}
+
+/// As an operator does it: the new key beside the old one, then alone; then the old one is deleted.
+#[test]
+fn a_key_is_exchanged_by_reloads_under_load() {
+    let cloud = Cloud::new();
+    let control = cloud.oci.control();
+    control.add_key(NEW.0, NEW.1);
+    control.propagate(NEW.0, Propagation::Every(3));
+    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let ask = |number: usize| {
+        let (mut client, alice) = (cloud.world.client(), cloud.world.alice());
+        while !over.load(Ordering::Relaxed) {
+            let key = format!("load{number}");
+            for request in [put(&key, 100), get(&key), head(&key), get_list()] {
+                client.send(&alice.sign(request)).assert_status(200);
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let ask = &ask;
+        let clients: Vec<_> = (0..3).map(|number| scope.spawn(move || ask(number))).collect();
+        let goes_on = |what: &str| {
+            let before = answered.load(Ordering::Relaxed);
+            eventually(Duration::from_secs(20), what, || {
+                answered.load(Ordering::Relaxed) >= before + 24
+                    || clients.iter().any(ScopedJoinHandle::is_finished)
+            });
+        };
+        goes_on("load by the old key");
+        let lines = |(id, secret): (&str, &str)| {
+            format!("access_key_id = \"{id}\"\nsecret_access_key = \"{secret}\"\n")
+        };
+        let old = lines((GATEWAY_KEY, GATEWAY_SECRET));
+        cloud.world.edit(&old, &lines(NEW));
+        cloud.world.reload_with("[auth]\n", &format!("[upstream.previous]\n{old}[auth]\n"));
+        goes_on("load while the new key comes");
+        control.propagate(NEW.0, Propagation::Everywhere);
+        cloud.world.reload_with(&format!("[upstream.previous]\n{old}"), "");
+        let generations = || cloud.world.series("bucketwarden_config_generations");
+        eventually(Duration::from_secs(5), "the old key is in no use", || generations() == 1);
+        control.remove_key(GATEWAY_KEY);
+        control.forget_requests();
+        goes_on("load by the new key");
+        over.store(true, Ordering::Relaxed);
+        assert!(clients.into_iter().all(|client| client.join().is_ok()), "a client noticed");
+    });
+    assert_eq!(cloud.keys().iter().filter(|key| *key != NEW.0).count(), 0);
+    assert_eq!(cloud.sums(), (300, 0));
 }
 
 #[test]

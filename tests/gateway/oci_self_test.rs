@@ -1,16 +1,19 @@
 //! The OCI stand-in against itself: every refusal is provoked by a raw request. That it cannot be fooled is what makes
 //! the tests against it worth something.
 
+use std::net::SocketAddr;
+
 use time::Duration;
 
 use crate::harness::{
-    Chunked, Client, Request, Response, Signer, UNSIGNED, assert_well_formed, base64, checksum,
+    Chunked, Client, Request, Response, Signer, UNSIGNED, assert_well_formed, base64, checksum, eventually,
     flip_signature, md5,
 };
 use crate::oci::{Propagation, Settings, StandIn};
 
 const BUCKET: &str = "real-bucket";
 const REGION: &str = "us-phoenix-1";
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
 const KEY: (&str, &str) = ("customer-key", "customer-secret");
 const NO_KEY: &str = "The secret key required to complete authentication could not be found. The region must be \
                       specified if this is not the home region for the tenancy.";
@@ -27,9 +30,12 @@ fn at(rest: &str) -> String {
     format!("/{BUCKET}/{rest}")
 }
 
+fn addr(oci: &StandIn) -> SocketAddr {
+    oci.s3_endpoint().strip_prefix("http://").unwrap().parse().unwrap()
+}
+
 fn call(oci: &StandIn, request: &Request) -> Response {
-    let addr = oci.s3_endpoint().strip_prefix("http://").unwrap().parse().unwrap();
-    Client::connect(addr).send(request)
+    Client::connect(addr(oci)).send(request)
 }
 
 /// Refused so, in OCI's form.
@@ -68,6 +74,9 @@ fn what_is_right_is_done() {
     call(&oci, &signer().sign(Request::delete(&at("copy")))).assert_status(204);
     refused(&oci, &signer().sign(Request::get(&at("copy"))), 404, "NoSuchKey");
     refused(&oci, &signer().sign(Request::get("/another-bucket/a")), 404, "NoSuchBucket");
+    let create = |bucket: &str| signer().sign(Request::put(&format!("/{bucket}"), ""));
+    refused(&oci, &create(BUCKET), 409, "BucketAlreadyOwnedByYou");
+    refused(&oci, &create("another-bucket"), 403, "AccessDenied");
 }
 
 #[test]
@@ -238,6 +247,50 @@ fn aws_chunked_is_refused_until_the_region_has_it() {
 }
 
 #[test]
+fn aws_chunked_may_come_in_http_chunks() {
+    let oci = oci();
+    oci.control().allow_aws_chunked(true);
+    let how = Chunked::unsigned(4).trailer("x-amz-checksum-crc64nvme", checksum("crc64nvme", b"some body"));
+    let request = signer().sign_chunked(Request::put(&at("chunked"), "some body"), &how);
+    let body = String::from_utf8(request.body.clone()).expect("text");
+    let body = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    call(&oci, &request.header("transfer-encoding", "chunked").body(body)).assert_status(200);
+    assert_eq!(call(&oci, &signer().sign(Request::get(&at("chunked")))).text(), "some body");
+}
+
+#[test]
+fn a_body_that_is_cut_short_becomes_no_object() {
+    let oci = oci();
+    let request = signer().sign_unsigned_payload(Request::put(&at("short"), "0123456789"));
+    let mut client = Client::connect(addr(&oci));
+    client.write(request.head_bytes());
+    client.write("01234");
+    client.hang_up();
+    eventually(PATIENCE, "an answer", || {
+        oci.control().requests().first().is_some_and(|seen| seen.status == 400)
+    });
+    refused(&oci, &signer().sign(Request::get(&at("short"))), 404, "NoSuchKey");
+}
+
+#[test]
+fn who_asks_before_a_body_is_told_at_once() {
+    let oci = oci();
+    let put = || {
+        signer().sign_unsigned_payload(Request::put(&at("asked"), "body").header("expect", "100-continue"))
+    };
+    oci.control().throttle_next(1);
+    let mut early = Client::connect(addr(&oci));
+    early.write(put().head_bytes());
+    let refusal = early.response("PUT").expect("an answer before the body");
+    assert_eq!((refusal.status, refusal.interim.as_slice()), (429, [].as_slice()));
+    let mut client = Client::connect(addr(&oci));
+    client.write(put().head_bytes());
+    client.write("body");
+    let done = client.response("PUT").expect("an answer");
+    assert_eq!((done.status, done.interim.as_slice()), (200, [100].as_slice()));
+}
+
+#[test]
 fn multi_delete_wants_a_digest_that_oci_knows() {
     let oci = oci();
     let body = delete_body();
@@ -355,6 +408,10 @@ fn a_write_can_depend_on_what_is_there() {
     let put = || Request::put(&at("once"), "x").header("if-none-match", "*");
     call(&oci, &signer().sign(put())).assert_status(200);
     refused(&oci, &signer().sign(put()), 412, "PreconditionFailed");
+    let changed = || Request::put(&at("once"), "y").header("if-match", "\"another\"");
+    call(&oci, &signer().sign(changed())).assert_status(200);
+    oci.control().heed_if_match(true);
+    refused(&oci, &signer().sign(changed()), 412, "PreconditionFailed");
 }
 
 #[test]
@@ -379,4 +436,26 @@ fn nobody_can_compute_a_multipart_etag() {
     assert_eq!(call(&oci, &get("if-none-match", &told)).status, 304);
     let listed = call(&oci, &signer().sign(Request::get(&format!("/{BUCKET}?list-type=2"))));
     assert_eq!(listed.element("ETag"), Some(told));
+}
+
+#[test]
+fn other_processes_steer_it_over_http() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let settings = Settings { keys: vec![(KEY.0.into(), KEY.1.into())], ..Settings::default() };
+    let mut oci = runtime.block_on(StandIn::start(settings));
+    let control = runtime.block_on(oci.be_steered()).strip_prefix("http://").unwrap().parse().unwrap();
+    let order = |body: &str| Client::connect(control).send(&Request::put("/control", body));
+    let orders =
+        r#"{"throttle_next": 1, "add_keys": {"newer": "secret"}, "propagate": {"newer": {"every": 2}}}"#;
+    order(orders).assert_status(200);
+    order(r#"{"unheard_of": 1}"#).assert_status(400);
+    let newer = Signer::new("newer", "secret").but(|s| s.region = REGION.into());
+    let statuses: Vec<u16> =
+        (0..4).map(|_| call(&oci, &newer.sign(Request::get(&format!("/{BUCKET}")))).status).collect();
+    assert_eq!(statuses, [429, 403, 200, 403]);
+    let told = Client::connect(control).send(&Request::get("/requests"));
+    let told: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
+    assert_eq!((told[1]["status"].as_u64(), told[1]["access_key"].as_str()), (Some(403), Some("newer")));
+    Client::connect(control).send(&Request::delete("/requests")).assert_status(200);
+    assert!(oci.control().requests().is_empty());
 }

@@ -25,15 +25,17 @@ const SOON: Duration = Duration::from_secs(10);
 const SETTLED: Duration = Duration::from_secs(150);
 
 /// A gateway in front of OCI. Carol is a user of an issuer's, so that she can be disabled; the others are the file's.
-struct Oci {
+struct Scene {
     world: World,
     oci: StandIn,
     link: Link,
     carol: String,
+    /// The section of the configuration.
+    native: String,
     _key: tempfile::TempDir,
 }
 
-impl Oci {
+impl Scene {
     fn new() -> Self {
         Self::with("")
     }
@@ -74,7 +76,7 @@ impl Oci {
             ..Settings::default()
         });
         let carol = TokenKey::hs256("", TOKEN_SECRET).token(&claims("carol"));
-        let here = Self { world, oci, link, carol, _key: folder };
+        let here = Self { world, oci, link, carol, native, _key: folder };
         for signer in [here.world.alice(), here.world.bob()] {
             here.world.accepts(&signer.sign(Request::put("/datasets/a%20b/x+y", "an object")));
         }
@@ -115,12 +117,6 @@ impl Oci {
             &json!({ "enabled": enabled }).to_string(),
         );
         assert_eq!(status, 200);
-    }
-
-    fn metric(&self, name: &str) -> u64 {
-        let text = self.world.admin_get("/metrics").text();
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("bucketwarden_{name} ")));
-        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
     }
 }
 
@@ -234,7 +230,7 @@ fn carry(stream: TcpStream, server: SocketAddr, told: &(Mutex<Manner>, Condvar))
 
 #[test]
 fn a_par_is_made_opened_and_deleted() {
-    let here = Oci::new();
+    let here = Scene::new();
     let alice = here.world.alice();
     let made = here.made(&alice, &read("a b/x+y"));
     let url = made["url"].as_str().expect("a URL");
@@ -261,12 +257,12 @@ fn a_par_is_made_opened_and_deleted() {
     open("GET", &made, "").assert_status(404);
     assert_eq!(here.left("alice"), (0, 0));
     here.delete(&alice, id(&made)).assert_status(404);
-    assert_eq!(here.metric("par_deletions_total{reason=\"asked\",result=\"deleted\"}"), 1);
+    assert_eq!(here.world.series("bucketwarden_par_deletions_total{reason=\"asked\",result=\"deleted\"}"), 1);
 }
 
 #[test]
 fn a_par_is_its_users_alone() {
-    let here = Oci::new();
+    let here = Scene::new();
     let (alice, bob) = (here.world.alice(), here.world.bob());
     let own = here.made(&alice, &read("a b/x+y"));
     let theirs = here.made(&bob, &read("a b/x+y"));
@@ -286,7 +282,7 @@ fn a_par_is_its_users_alone() {
 
 #[test]
 fn what_no_par_is_made_for() {
-    let here = Oci::with("max_expiry = \"2h\"\n");
+    let here = Scene::with("max_expiry = \"2h\"\n");
     let (alice, wanted) = (here.world.alice(), read("a b/x+y"));
     let but = |name: &str, value: Value| {
         let mut wanted = wanted.clone();
@@ -325,7 +321,7 @@ fn what_no_par_is_made_for() {
 
 #[test]
 fn a_par_ends_with_the_token_of_who_asked_for_it() {
-    let here = Oci::new();
+    let here = Scene::new();
     here.made_for_carol();
     let [at_oci] = here.oci.control().pars().try_into().expect("one");
     let left = (at_oci.time_expires - OffsetDateTime::now_utc()).whole_seconds();
@@ -334,7 +330,7 @@ fn a_par_ends_with_the_token_of_who_asked_for_it() {
 
 #[test]
 fn services_may_have_pars_that_write() {
-    let here = Oci::new();
+    let here = Scene::new();
     let wanted = json!({ "method": "PUT", "bucket": "models", "key": "new", "expires_in": 60 });
     let made = here.made(&here.world.svc(), &wanted);
     assert_eq!(made["method"], "PUT");
@@ -343,15 +339,15 @@ fn services_may_have_pars_that_write() {
     let stored = here.world.accepts(&here.world.svc().sign(Request::get("/models/new")));
     assert_eq!(stored.text(), "by a URL");
     here.world.accepts(&here.world.svc().sign(Request::put("/logs/job1/out", "a log")));
-    here.asked(&here.world.bob(), &json!({ "bucket": "logs", "key": "job1/out" })).assert_status(404);
     here.world.assign("job1", "alice");
-    let log = here.made(&here.world.alice(), &json!({ "bucket": "logs", "key": "job1/out" }));
-    assert_eq!(open("GET", &log, "").text(), "a log");
+    let log = json!({ "bucket": "logs", "key": "job1/out" });
+    assert_eq!(open("GET", &here.made(&here.world.alice(), &log), "").text(), "a log");
+    here.asked(&here.world.bob(), &log).assert_status(404);
 }
 
 #[test]
 fn pars_go_with_their_user() {
-    let here = Oci::new();
+    let here = Scene::new();
     let kept = here.made(&here.world.alice(), &read("a b/x+y"));
     let made = [here.made_for_carol(), here.made_for_carol()];
     assert_eq!(here.left("carol"), (3, 2));
@@ -364,12 +360,15 @@ fn pars_go_with_their_user() {
     here.made_for_carol();
     here.world.operate("DELETE", "/api/v1/admin/users/carol", "");
     eventually(SOON, "it is deleted", || here.left("carol") == (1, 0));
-    assert_eq!(here.metric("par_deletions_total{reason=\"revoked\",result=\"deleted\"}"), 3);
+    assert_eq!(
+        here.world.series("bucketwarden_par_deletions_total{reason=\"revoked\",result=\"deleted\"}"),
+        3
+    );
 }
 
 #[test]
 fn who_is_disabled_while_a_par_is_made_gets_none() {
-    let here = Oci::new();
+    let here = Scene::new();
     here.link.now(Manner::HoldsAnswers);
     thread::scope(|scope| {
         let asking = scope.spawn(|| here.as_carol(asking(&read("a b/x+y"))));
@@ -385,13 +384,13 @@ fn who_is_disabled_while_a_par_is_made_gets_none() {
 
 #[test]
 fn the_sweeper_deletes_what_has_expired() {
-    let here = Oci::new();
+    let here = Scene::new();
     let short = json!({ "bucket": "datasets", "key": "a b/x+y", "expires_in": 600 });
     here.made(&here.world.alice(), &short);
     let long = here.made(&here.world.alice(), &read("a b/x+y"));
     here.world.sweep_pars(Duration::from_secs(590)).expect("swept");
     assert_eq!(here.left("alice"), (2, 2));
-    assert_eq!(here.metric("pars"), 2);
+    assert_eq!(here.world.series("bucketwarden_pars"), 2);
     here.world.sweep_pars(Duration::from_secs(610)).expect("swept");
     assert_eq!(here.left("alice"), (1, 1));
     open("GET", &long, "").assert_status(200);
@@ -400,12 +399,15 @@ fn the_sweeper_deletes_what_has_expired() {
     here.oci.control().delete_par(&at_oci.id);
     here.world.sweep_pars(Duration::from_hours(25)).expect("swept");
     assert_eq!(here.left("alice"), (0, 0));
-    assert_eq!(here.metric("par_deletions_total{reason=\"expired\",result=\"deleted\"}"), 2);
+    assert_eq!(
+        here.world.series("bucketwarden_par_deletions_total{reason=\"expired\",result=\"deleted\"}"),
+        2
+    );
 }
 
 #[test]
 fn gateways_that_share_a_store_sweep_it_together() {
-    let here = Oci::new();
+    let here = Scene::new();
     for _ in 0..20 {
         here.made(&here.world.alice(), &read("a b/x+y"));
     }
@@ -415,12 +417,15 @@ fn gateways_that_share_a_store_sweep_it_together() {
         }
     });
     assert_eq!(here.left("alice"), (0, 0));
-    assert_eq!(here.metric("par_deletions_total{reason=\"expired\",result=\"deleted\"}"), 20);
+    assert_eq!(
+        here.world.series("bucketwarden_par_deletions_total{reason=\"expired\",result=\"deleted\"}"),
+        20
+    );
 }
 
 #[test]
 fn a_user_has_so_many_pars_and_no_more() {
-    let here = Oci::new();
+    let here = Scene::new();
     here.world.fill_pars("alice");
     let refused = here.asked(&here.world.alice(), &read("a b/x+y"));
     refused.assert_status(429);
@@ -430,7 +435,7 @@ fn a_user_has_so_many_pars_and_no_more() {
 
 #[test]
 fn an_answer_that_was_lost_leaves_no_par() {
-    let here = Oci::new();
+    let here = Scene::new();
     let kept = here.made(&here.world.alice(), &read("a b/x+y"));
     here.link.now(Manner::LosesAnswers);
     here.asked(&here.world.alice(), &read("a b/x+y")).assert_status(503);
@@ -441,12 +446,15 @@ fn an_answer_that_was_lost_leaves_no_par() {
     here.world.sweep_pars(SETTLED).expect("swept");
     assert_eq!(here.left("alice"), (1, 1));
     open("GET", &kept, "").assert_status(200);
-    assert_eq!(here.metric("par_deletions_total{reason=\"unfinished\",result=\"deleted\"}"), 1);
+    assert_eq!(
+        here.world.series("bucketwarden_par_deletions_total{reason=\"unfinished\",result=\"deleted\"}"),
+        1
+    );
 }
 
 #[test]
 fn nothing_is_lost_while_oci_is_away() {
-    let here = Oci::new();
+    let here = Scene::new();
     let alice = here.world.alice();
     let made = here.made(&alice, &read("a b/x+y"));
     here.made_for_carol();
@@ -456,8 +464,8 @@ fn nothing_is_lost_while_oci_is_away() {
         assert!(!refused.text().contains("nsleak"), "{}", refused.text());
     }
     here.enable_carol(false);
-    let failed = "par_deletions_total{reason=\"revoked\",result=\"failed\"}";
-    eventually(SOON, "OCI was asked", || here.metric(failed) == 1);
+    let failed = "bucketwarden_par_deletions_total{reason=\"revoked\",result=\"failed\"}";
+    eventually(SOON, "OCI was asked", || here.world.series(failed) == 1);
     here.world.sweep_pars(SETTLED).expect_err("OCI is away");
     assert_eq!((here.left("alice"), here.left("carol")), ((2, 2), (2, 1)));
 
@@ -471,9 +479,23 @@ fn nothing_is_lost_while_oci_is_away() {
 
 #[test]
 fn a_user_who_is_gone_from_the_file_has_no_pars() {
-    let here = Oci::new();
+    let here = Scene::new();
     here.made(&here.world.alice(), &read("a b/x+y"));
     here.made(&here.world.bob(), &read("a b/x+y"));
-    here.world.sweep_pars_without("bob");
-    assert_eq!((here.left("alice"), here.left("bob")), ((1, 1), (1, 0)));
+    here.world.reload_with("id = \"bob\"", "id = \"robert\"");
+    eventually(SOON, "a reload sweeps", || (here.left("alice"), here.left("bob")) == ((1, 1), (1, 0)));
+}
+
+#[test]
+fn a_reload_takes_the_api_key_away_and_brings_it_back() {
+    let here = Scene::new();
+    let alice = here.world.alice();
+    let made = here.made(&alice, &read("a b/x+y"));
+    here.world.reload_with(&here.native, "");
+    here.asked(&alice, &read("a b/x+y")).assert_status(501);
+    here.delete(&alice, id(&made)).assert_status(501);
+    here.world.sweep_pars(Duration::ZERO).expect("nothing is due");
+    here.world.reload_with("[auth]\n", &format!("{}\n[auth]\n", here.native));
+    here.delete(&alice, id(&made)).assert_status(204);
+    assert_eq!(here.left("alice"), (0, 0));
 }

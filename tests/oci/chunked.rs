@@ -21,7 +21,9 @@ pub(super) fn decode(
     loop {
         let line = rest.line()?;
         let (size, extension) = line.split_once(';').unwrap_or((line, ""));
-        let size = usize::from_str_radix(size, 16).map_err(|_| incomplete("a chunk without a size"))?;
+        let is_hex = size.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let size = usize::from_str_radix(size, 16).ok().filter(|_| is_hex);
+        let size = size.ok_or_else(|| incomplete("a chunk without a size"))?;
         let data = rest.take(size)?;
         if let Some(chain) = &mut chain {
             let claimed = extension.strip_prefix("chunk-signature=").unwrap_or_default();
@@ -71,7 +73,7 @@ fn check_trailers(
     }
     if let (Some(chain), true) = (&mut chain, has_trailer) {
         let claimed = trailers.last().filter(|(name, _)| *name == SIGNATURE).map_or("", |(_, value)| *value);
-        let lines: String = sums.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let lines: String = sums.iter().flat_map(|(name, value)| [*name, ":", *value, "\n"]).collect();
         verify(chain, "AWS4-HMAC-SHA256-TRAILER", &hex(sha256(lines.as_bytes())), claimed)?;
     } else if sums.len() != trailers.len() {
         return Err(malformed("a trailer signature where nothing is signed"));

@@ -5,12 +5,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::HeaderMap;
 use http::request::Parts;
+use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::par::Par;
 
 /// How far a customer secret key has spread among OCI's front ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Propagation {
     Everywhere,
     Nowhere,
@@ -43,6 +45,7 @@ struct State {
     /// S3 requests since `throttle_every` was set.
     since: u64,
     chunked: bool,
+    if_match: bool,
     seen: Vec<Seen>,
     pars: Vec<Par>,
 }
@@ -83,6 +86,11 @@ impl Control {
     /// Whether this region has the release of July 2026 that takes aws-chunked.
     pub fn allow_aws_chunked(&self, allowed: bool) {
         self.lock().chunked = allowed;
+    }
+
+    /// Whether a write heeds `If-Match`: known of OCI's own API, said of its S3 face by nobody.
+    pub fn heed_if_match(&self, heeded: bool) {
+        self.lock().if_match = heeded;
     }
 
     /// A new key, known everywhere at once unless `propagate` says otherwise.
@@ -171,6 +179,10 @@ impl Control {
             Propagation::Every(n) => key.asked.is_multiple_of(n),
         };
         known.then(|| key.secret.clone())
+    }
+
+    pub(super) fn heeds_if_match(&self) -> bool {
+        self.lock().if_match
     }
 
     pub(super) fn takes_aws_chunked(&self) -> bool {

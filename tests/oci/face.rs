@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use http::Method;
 use http::request::Parts;
 use hyper::body::Incoming;
 
@@ -79,15 +80,28 @@ impl Face {
             has_copy_source: head.headers.contains_key("x-amz-copy-source"),
         };
         let operation = named.operation()?;
-        if operation != Operation::ListBuckets && bucket != self.settings.bucket {
-            return Err(Refusal::new(404, "NoSuchBucket", "The specified bucket does not exist."));
-        }
+        self.check_bucket(operation, &bucket)?;
         check_key(&key)?;
         let form =
             payload::form(operation, &presented.payload, &head.headers, self.control.takes_aws_chunked())?;
         headers::check(operation, &head.headers, matches!(form, Form::Chunked { .. }))?;
         payload::demand_length(&head.method, &head.headers, &form)?;
         Ok(Admitted { operation, parameters, form, chain })
+    }
+
+    /// There is one, and the key's policy allows no other.
+    fn check_bucket(&self, operation: Operation, bucket: &str) -> Result<(), Refusal> {
+        match operation {
+            Operation::ListBuckets => Ok(()),
+            Operation::CreateBucket if bucket == self.settings.bucket => {
+                let text =
+                    "Your previous request to create the named bucket succeeded and you already own it.";
+                Err(Refusal::new(409, "BucketAlreadyOwnedByYou", text))
+            }
+            Operation::CreateBucket => Err(Refusal::new(403, "AccessDenied", "Access Denied")),
+            _ if bucket == self.settings.bucket => Ok(()),
+            _ => Err(Refusal::new(404, "NoSuchBucket", "The specified bucket does not exist.")),
+        }
     }
 
     /// A scope that names no region, or the first one that there was, means the home region.
@@ -106,6 +120,9 @@ impl Face {
         let bytes = payload::opened(&form, &head.headers, chain, body)?;
         let mut passed = head.headers.clone();
         self.tags.reveal(&mut passed);
+        if !matches!(head.method, Method::GET | Method::HEAD) && !self.control.heeds_if_match() {
+            passed.remove("if-match");
+        }
         if operation == Operation::DeleteObjects {
             // The store wants a digest too, and OCI's are verified.
             for name in headers::DIGESTS {

@@ -23,16 +23,20 @@ mod refusal;
 mod rsa;
 mod serve;
 mod sigv4;
+mod steering;
 mod store;
 mod text;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-pub use control::{Control, Propagation};
+pub use control::{Control, Propagation, Seen};
+pub use par::Par;
 
 /// Who it is, and whom it knows.
 pub struct Settings {
@@ -44,6 +48,8 @@ pub struct Settings {
     /// Customer secret keys: id and secret.
     pub keys: Vec<(String, String)>,
     pub native_keys: Vec<NativeKey>,
+    /// Where objects lie, if not in a temporary folder.
+    pub folder: Option<PathBuf>,
 }
 
 /// The public half of an API signing key.
@@ -64,6 +70,7 @@ impl Default for Settings {
             home_region: "us-ashburn-1".into(),
             keys: Vec::new(),
             native_keys: Vec::new(),
+            folder: None,
         }
     }
 }
@@ -75,26 +82,30 @@ pub struct StandIn {
     control: Arc<Control>,
     /// What it runs on, where that is its own.
     runtime: Option<Runtime>,
-    _tasks: JoinSet<()>,
-    _folder: tempfile::TempDir,
+    face: Arc<face::Face>,
+    tasks: JoinSet<()>,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl StandIn {
     /// On the runtime of the caller, who must not block it.
     pub async fn start(settings: Settings) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = settings.folder.is_none().then(|| tempfile::tempdir().expect("a temporary folder"));
+        let path = folder.as_ref().map(|folder| folder.path().to_owned()).or_else(|| settings.folder.clone());
         let control = Arc::new(Control::new(settings.keys.clone()));
         let mut tasks = JoinSet::new();
-        let store = store::Store::start(folder.path(), &settings, &mut tasks).await;
+        let store = store::Store::start(path.expect("one of the two"), &settings, &mut tasks).await;
         let settings = Arc::new(settings);
         let (s3, api) = (listener().await, listener().await);
         let (s3_endpoint, native_endpoint) = (endpoint(&s3), endpoint(&api));
         let native = native::Native::new(Arc::clone(&settings), Arc::clone(&control), Arc::clone(&store));
         let native = Arc::new(native);
         let face = Arc::new(face::Face::new(settings, Arc::clone(&control), store));
-        tasks.spawn(serve::accept(s3, move |request| Arc::clone(&face).answer(request)));
-        tasks.spawn(serve::accept(api, move |request| Arc::clone(&native).answer(request)));
-        Self { s3_endpoint, native_endpoint, control, runtime: None, _tasks: tasks, _folder: folder }
+        tasks.spawn(serve::accept(api, None, move |request| Arc::clone(&native).answer(request)));
+        let mut started =
+            Self { s3_endpoint, native_endpoint, control, runtime: None, face, tasks, _folder: folder };
+        started.serve_s3(s3, None);
+        started
     }
 
     /// On threads of its own, for callers that block.
@@ -117,6 +128,29 @@ impl StandIn {
 
     pub fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// The S3 face over TLS too; where.
+    pub async fn speak_tls(&mut self, config: Arc<ServerConfig>) -> String {
+        let listener = listener().await;
+        let endpoint = endpoint(&listener).replacen("http", "https", 1);
+        self.serve_s3(listener, Some(config));
+        endpoint
+    }
+
+    /// Listens for orders (`steering`); where.
+    pub async fn be_steered(&mut self) -> String {
+        let listener = listener().await;
+        let endpoint = endpoint(&listener);
+        let control = Arc::clone(&self.control);
+        let answer = move |request| steering::answer(Arc::clone(&control), request);
+        self.tasks.spawn(serve::accept(listener, None, answer));
+        endpoint
+    }
+
+    fn serve_s3(&mut self, listener: TcpListener, tls: Option<Arc<ServerConfig>>) {
+        let face = Arc::clone(&self.face);
+        self.tasks.spawn(serve::accept(listener, tls, move |request| Arc::clone(&face).answer(request)));
     }
 }
 

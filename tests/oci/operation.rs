@@ -8,6 +8,7 @@ use super::refusal::Refusal;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
     ListBuckets,
+    CreateBucket,
     HeadBucket,
     GetLocation,
     ListObjects,
@@ -71,6 +72,7 @@ impl Named<'_> {
             (is(&Method::GET) && only(&[])).then_some(Operation::ListBuckets)
         } else if self.key.is_empty() {
             match *self.method {
+                Method::PUT if only(&[]) => Some(Operation::CreateBucket),
                 Method::HEAD if only(&[]) => Some(Operation::HeadBucket),
                 Method::GET if has("location") && only(&["location"]) => Some(Operation::GetLocation),
                 Method::GET if has("uploads") && only(UPLOADS) => Some(Operation::ListUploads),

@@ -1,7 +1,7 @@
 //! Where the bytes are: the embedded S3 store, on a listener of its own, spoken to in plain SigV4. Both faces pass on
 //! to it what they have judged.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bucketwarden::dev_store::{DevStore, Settings as StoreSettings};
@@ -42,10 +42,10 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) async fn start(folder: &Path, settings: &Settings, tasks: &mut JoinSet<()>) -> Arc<Self> {
+    pub(super) async fn start(folder: PathBuf, settings: &Settings, tasks: &mut JoinSet<()>) -> Arc<Self> {
         let region = settings.region.clone();
         let opened = DevStore::open(StoreSettings {
-            dir: folder.to_owned(),
+            dir: folder,
             bucket: settings.bucket.clone(),
             region: region.clone(),
             access_key_id: KEY.0.into(),

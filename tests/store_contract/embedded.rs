@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bucketwarden::account::{Begun, Limits, ObjectId, Outcome, Recount, Reply, Step, Write};
 use bucketwarden::config;
 use bucketwarden::metrics::Metrics;
-use bucketwarden::store::{Store, Unavailable};
+use bucketwarden::store::{Store, Unavailable, UserChange};
 use bucketwarden::types::UserId;
 
 use crate::child;
@@ -87,6 +87,22 @@ async fn one_at_a_time_holds_the_file() {
     assert!(refusal(place.path()).await.contains("another process holds"));
     drop(store);
     place.open().await;
+}
+
+#[tokio::test]
+async fn a_file_of_an_earlier_release_gets_the_tables_that_it_has_not() {
+    const PARS: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("pars");
+    let place = embedded().await;
+    let alice = user("alice");
+    place.open().await.change_user(&alice, &UserChange::default(), NOW).await.unwrap();
+    let db = redb::Database::open(place.path()).unwrap();
+    let tx = db.begin_write().unwrap();
+    assert!(tx.delete_table(PARS).unwrap());
+    tx.commit().unwrap();
+    drop(db);
+    let store = place.open().await;
+    assert_eq!(store.pars_of(&alice).await.unwrap(), []);
+    assert!(store.user(&alice).await.unwrap().is_some());
 }
 
 #[tokio::test]

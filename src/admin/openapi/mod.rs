@@ -169,9 +169,17 @@ fn describe(route: Route) -> Description {
             ],
         ),
         Route::Reload => one(
-            "Reads the configuration again",
+            "Reads the configuration again; what is under way ends as it began",
             None,
-            vec![answer(501, "This release cannot; restart the gateway.", "error")],
+            vec![
+                answer(200, "It is in force.", "reloaded"),
+                answer(
+                    409,
+                    "It is wrong, or needs a restart: every problem is listed. Nothing changed.",
+                    "error",
+                ),
+                answer(501, "The gateway was started without one that could be read again.", "error"),
+            ],
         ),
         Route::OpenApi => one("This document", None, vec![answer(200, "It.", "document")]),
     }
@@ -256,7 +264,7 @@ mod tests {
             assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{}", entry.path);
             assert_eq!(operation["security"].is_array(), entry.needs == Needs::Token, "{}", entry.path);
             let responses = operation["responses"].as_object().expect("responses");
-            assert!(responses.keys().any(|status| status.starts_with('2')) || entry.route == Route::Reload);
+            assert!(responses.keys().any(|status| status.starts_with('2')));
             let parameters = operation["parameters"].as_array().expect("parameters");
             let in_path = parameters.iter().filter(|parameter| parameter["in"] == "path").count();
             assert_eq!(in_path, entry.path.matches('{').count(), "{}", entry.path);

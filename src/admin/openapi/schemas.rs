@@ -57,6 +57,9 @@ pub(super) fn all() -> Value {
         },
         "reconcile_line": { "type": "object", "required": ["user_id", "event"],
             "properties": { "user_id": text(), "event": text() } },
+        "reloaded": whole(json!({
+            "changed": { "type": "array", "items": text() }, "warnings": { "type": "array", "items": text() },
+        })),
         "refusal": { "type": "object", "required": ["request_id", "at", "stage", "method", "path", "code", "message"],
             "properties": { "request_id": text(), "at": text(), "stage": text(), "method": text(), "path": text(),
                 "code": text(), "message": text() } },

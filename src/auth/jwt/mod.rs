@@ -85,7 +85,16 @@ struct Issuer {
 impl Issuers {
     /// Keys are read when a token asks for them, files like URLs: both may change.
     pub fn new(issuers: &[JwtIssuer]) -> anyhow::Result<Self> {
+        Self(Vec::new()).renewed(issuers)
+    }
+
+    /// By another configuration. What a URL said of an issuer's keys stays known; files are read again, since whoever
+    /// changed one asks for that.
+    pub fn renewed(&self, issuers: &[JwtIssuer]) -> anyhow::Result<Self> {
         let open = |config: &JwtIssuer| {
+            if let Some(ring) = self.ring_of(config) {
+                return Ok(Issuer { config: config.clone(), ring });
+            }
             let read = |source: Source| -> anyhow::Result<Ring> {
                 source.check()?;
                 Ok(Ring::Read(Reader::new(config.issuer.clone(), source)))
@@ -101,6 +110,14 @@ impl Issuers {
             Ok(Issuer { config: config.clone(), ring })
         };
         issuers.iter().map(open).collect::<anyhow::Result<_>>().map(Self)
+    }
+
+    /// What is known of the keys at an issuer's URL.
+    fn ring_of(&self, config: &JwtIssuer) -> Option<Ring> {
+        let same = |known: &&Issuer| known.config.issuer == config.issuer && known.config.keys == config.keys;
+        matches!(config.keys, JwtKeys::JwksUrl(_))
+            .then(|| self.0.iter().find(same))?
+            .map(|known| known.ring.clone())
     }
 
     pub async fn verify(&self, token: &str, longest: usize, now: SystemTime) -> Result<Identity, Refusal> {

@@ -21,6 +21,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// An issuer may be away for as long.
 const STALE: Duration = Duration::from_hours(24);
 
+#[derive(Clone)]
 pub(super) enum Ring {
     /// A secret of the configuration.
     Fixed(Arc<KeySet>),

@@ -73,7 +73,7 @@ impl Gateway {
             access,
             expires,
         };
-        let made = self.pars.create(wanted, visit.now).await?;
+        let made = self.pars.create(wanted).await?;
         let expires_at = format_iso(expires);
         tracing::info!(
             target: "audit",
@@ -94,7 +94,7 @@ impl Gateway {
     pub(super) async fn delete_par(&self, id: &str, visit: &Visit<'_>, record: &Record) -> Result<Answer> {
         let caller = record.caller.as_ref().expect("who was let in is known");
         refuse_presigned(visit)?;
-        self.pars.delete(&caller.user, visit.standing.generation, id, visit.now).await?;
+        self.pars.delete(&caller.user, visit.standing.generation, id).await?;
         Ok(Answer::empty(StatusCode::NO_CONTENT))
     }
 }

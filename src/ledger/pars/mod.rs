@@ -60,27 +60,35 @@ impl Pars {
         Self(Arc::new(Inner { store, tiers, native, metrics, tasks: TaskTracker::new() }))
     }
 
+    /// The same, as another configuration has it. What is under way goes on with the one that it began with.
+    #[must_use]
+    pub fn renewed(&self, tiers: Arc<Tiers>, native: Option<Native>) -> Self {
+        let Inner { store, metrics, tasks, .. } = &*self.0;
+        let (store, metrics, tasks) = (store.clone(), metrics.clone(), tasks.clone());
+        Self(Arc::new(Inner { store, tiers, native, metrics, tasks }))
+    }
+
     /// The longest that a PAR may live, where there are any.
     pub fn max_expiry(&self) -> Result<Duration> {
         Ok(self.native()?.max_expiry())
     }
 
     /// Makes a PAR, or undoes what there is of it, whoever waits for it.
-    pub async fn create(&self, wanted: Wanted, now: SystemTime) -> Result<Made> {
+    pub async fn create(&self, wanted: Wanted) -> Result<Made> {
         let pars = self.clone();
-        let making = self.0.tasks.spawn(async move { pars.make(wanted, now).await });
+        let making = self.0.tasks.spawn(async move { pars.make(wanted).await });
         making.await.unwrap_or_else(|panic| Err(Error::new(Code::InternalError).because(panic)))
     }
 
     /// Deletes a PAR of this user's. Another's, and one that never was, are not found alike.
-    pub async fn delete(&self, user: &UserId, generation: Millis, id: &str, now: SystemTime) -> Result<()> {
+    pub async fn delete(&self, user: &UserId, generation: Millis, id: &str) -> Result<()> {
         self.native()?;
         let unknown = || Error::new(Code::NoSuchKey).say("There is no such pre-authenticated request.");
         let id = ParId::parse(id).ok_or_else(unknown)?;
         let record = self.0.store.par(&id).await?;
         let is_theirs = |record: &ParRecord| record.user == *user && record.generation == generation;
         let record = record.filter(is_theirs).ok_or_else(unknown)?;
-        self.end(&id, &record, ParEnd::Asked, now).await
+        self.end(&id, &record, ParEnd::Asked, crate::now()).await
     }
 
     /// Something about a user was changed: what they may have no more is deleted, from now on and whoever waits.
@@ -106,7 +114,7 @@ impl Pars {
         })
     }
 
-    async fn make(&self, wanted: Wanted, now: SystemTime) -> Result<Made> {
+    async fn make(&self, wanted: Wanted) -> Result<Made> {
         let (native, store) = (self.native()?, &self.0.store);
         let Wanted { user, generation, target, access, expires } = wanted;
         let id = ParId::random();
@@ -117,7 +125,7 @@ impl Pars {
             object: target.key.as_str().to_owned(),
             oci_id: None,
             expires_at: millis(expires),
-            due: millis(now + UNFINISHED),
+            due: millis(crate::now() + UNFINISHED),
         };
         if !store.add_par(&id, &pending).await? {
             let text = format!(
@@ -138,23 +146,25 @@ impl Pars {
             }
         };
         let live = ParRecord { oci_id: Some(par.id), due: pending.expires_at, ..pending.clone() };
-        match self.confirm(&id, &pending, &live).await {
-            Ok(true) => Ok(Made { id, url: par.url }),
-            refused => {
-                if let Err(error) = self.end(&id, &live, ParEnd::Unfinished, now).await {
-                    tracing::debug!(par = %id, %error, "left to the next sweep");
-                }
-                refused?;
-                Err(Error::new(Code::AccessDenied).because("the user was disabled or removed meanwhile"))
+        if let Err(refused) = self.confirm(&id, &pending, &live).await {
+            if let Err(error) = self.end(&id, &live, ParEnd::Unfinished, crate::now()).await {
+                tracing::debug!(par = %id, %error, "left to the next sweep");
             }
+            return Err(refused);
         }
+        Ok(Made { id, url: par.url })
     }
 
-    /// Writes down that OCI has made it. Whether it is to stay: after this, who disables the user finds it, and who
+    /// Writes down that OCI has made it, unless it is not to stay: after this, who disables the user finds it, and who
     /// has done so before is seen here.
-    async fn confirm(&self, id: &ParId, pending: &ParRecord, live: &ParRecord) -> store::Result<bool> {
-        let recorded = self.0.store.replace_par(id, pending, live).await?;
-        Ok(recorded && self.entitled(&live.user).await? == Some(live.generation))
+    async fn confirm(&self, id: &ParId, pending: &ParRecord, live: &ParRecord) -> Result<()> {
+        if !self.0.store.replace_par(id, pending, live).await? {
+            return Err(Error::new(Code::ServiceUnavailable).because("a sweep has given its making up"));
+        }
+        if self.entitled(&live.user).await? != Some(live.generation) {
+            return Err(Error::new(Code::AccessDenied).because("the user was disabled or removed meanwhile"));
+        }
+        Ok(())
     }
 
     /// The generation of the user who may have PARs under this id, if there is one. By the store's own word: what is

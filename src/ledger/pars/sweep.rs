@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join_all, ready};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::time::MissedTickBehavior;
+use tokio::sync::watch;
 
 use super::Pars;
 use crate::admit::quota::millis;
 use crate::error::Result;
+use crate::ledger::turns::Turns;
 use crate::metrics::ParEnd;
 use crate::store::{PAGE, ParId, ParRecord};
 use crate::types::UserId;
@@ -23,13 +24,11 @@ const AGAIN: Duration = Duration::from_mins(5);
 const AT_ONCE: usize = 8;
 
 impl Pars {
-    /// Sweeps for ever.
-    pub async fn sweep_for_ever(self) {
-        let mut tick = tokio::time::interval(EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            if let Err(error) = self.sweep(crate::now()).await {
+    /// Sweeps for ever, as the configuration of the moment has it.
+    pub async fn sweep_for_ever(current: watch::Receiver<Self>) {
+        let mut turns = Turns::new(&current, |_| EVERY);
+        while let Some(pars) = turns.next().await {
+            if let Err(error) = pars.sweep(crate::now()).await {
                 tracing::debug!(%error, "pre-authenticated requests could not be swept");
             }
         }

@@ -21,34 +21,34 @@ const PARS_OF: TableDefinition<'_, Owned, ()> = TableDefinition::new("pars_of");
 const PARS_DUE: TableDefinition<'_, Due, ()> = TableDefinition::new("pars_due");
 
 pub(super) struct Pars<'tx> {
-    pars: Table<'tx, &'static str, Bytes>,
-    pars_of: Table<'tx, Owned, ()>,
+    rows: Table<'tx, &'static str, Bytes>,
+    by_user: Table<'tx, Owned, ()>,
     due: Table<'tx, Due, ()>,
 }
 
 impl<'tx> Pars<'tx> {
     pub(super) fn open(tx: &'tx WriteTransaction) -> Result<Self, redb::TableError> {
         Ok(Self {
-            pars: tx.open_table(PARS)?,
-            pars_of: tx.open_table(PARS_OF)?,
+            rows: tx.open_table(PARS)?,
+            by_user: tx.open_table(PARS_OF)?,
             due: tx.open_table(PARS_DUE)?,
         })
     }
 
     fn add(&mut self, id: &ParId, record: &ParRecord) -> Done<bool> {
-        if owned(&self.pars_of, &record.user)?.len() >= MAX_PARS {
+        if owned(&self.by_user, &record.user)?.len() >= MAX_PARS {
             return Ok(false);
         }
-        if self.pars.get(id.as_str())?.is_some() {
+        if self.rows.get(id.as_str())?.is_some() {
             return Err(Stop::Row("a PAR of this id is there already".to_owned()));
         }
-        self.pars_of.insert((record.user.as_str(), id.as_str()), ())?;
+        self.by_user.insert((record.user.as_str(), id.as_str()), ())?;
         self.put(id, record)?;
         Ok(true)
     }
 
     fn replace(&mut self, id: &ParId, before: &ParRecord, after: &ParRecord) -> Done<bool> {
-        let is = find(&self.pars, id.as_str())?;
+        let is = find(&self.rows, id.as_str())?;
         if is.as_ref() != Some(before) {
             return Ok(is.as_ref() == Some(after));
         }
@@ -58,15 +58,15 @@ impl<'tx> Pars<'tx> {
     }
 
     fn remove(&mut self, id: &ParId) -> Done<bool> {
-        let Some(record) = find(&self.pars, id.as_str())? else { return Ok(false) };
-        self.pars.remove(id.as_str())?;
-        self.pars_of.remove((record.user.as_str(), id.as_str()))?;
+        let Some(record) = find(&self.rows, id.as_str())? else { return Ok(false) };
+        self.rows.remove(id.as_str())?;
+        self.by_user.remove((record.user.as_str(), id.as_str()))?;
         self.due.remove((record.due, id.as_str()))?;
         Ok(true)
     }
 
     fn put(&mut self, id: &ParId, record: &ParRecord) -> Done {
-        self.pars.insert(id.as_str(), rows::to_json(record).map_err(unwritable)?.as_slice())?;
+        self.rows.insert(id.as_str(), rows::to_json(record).map_err(unwritable)?.as_slice())?;
         self.due.insert((record.due, id.as_str()), ())?;
         Ok(())
     }

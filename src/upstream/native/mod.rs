@@ -140,8 +140,7 @@ impl Native {
 
     async fn attempt(&self, method: &Method, target: &str, body: Option<&Bytes>) -> Result<Answer, Failure> {
         let date = httpdate::fmt_http_date(crate::now());
-        let head =
-            Head { method, target, host: &self.host, date: &date, body: body.map(|body| body.as_ref()) };
+        let head = Head { method, target, host: &self.host, date: &date, body: body.map(AsRef::as_ref) };
         let mut request = Request::new(Full::new(body.cloned().unwrap_or_default()));
         *request.method_mut() = method.clone();
         *request.uri_mut() = self.uri(target);

@@ -67,7 +67,7 @@ impl Scripted {
     }
 
     async fn create(&self) -> Result<Par, Failure> {
-        let expires = UNIX_EPOCH + Duration::from_secs(1_800_003_600);
+        let expires = UNIX_EPOCH + Duration::from_hours(500_001);
         self.native.create_par("bucketwarden-1", OBJECT, Access::Read, expires).await
     }
 

@@ -2,8 +2,6 @@
 //! hold for every refusal and at the end of every test.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::origin::{GATEWAY_KEY, GATEWAY_SECRET, NAMESPACE, Origin, REAL_BUCKET, Seen};
@@ -11,34 +9,31 @@ use super::signer::{HOST, Request, Signer};
 use super::text::{assert_well_formed, element, uri_decode};
 use super::{Client, Response};
 use bucketwarden::account::{Account, Recount, Step};
+use bucketwarden::admin::{NotReloaded, Reloaded};
 use bucketwarden::admit::quota::millis;
-use bucketwarden::admit::tiers::Tiers;
 use bucketwarden::app::Running as Gateway;
-use bucketwarden::config::Config;
+use bucketwarden::config::Sources;
 use bucketwarden::ledger::Ledger;
-use bucketwarden::ledger::pars::Pars;
-use bucketwarden::metrics::Metrics;
 use bucketwarden::store::{Assigned, MAX_PARS, ParId, ParRecord};
 use bucketwarden::types::{JobId, UserId};
-use bucketwarden::upstream::native::Native;
 
 /// Statuses and codes that answer a request rightly. An empty code asks for none: what the HTTP layer itself
 /// refuses has no S3 error.
 pub type Answers<'a> = &'a [(u16, &'a str)];
 
 const USERS: [&str; 4] = ["alice", "bob", "bobby", "svc"];
+const CONFIG: &str = "config.toml";
 const ADMIN_TOKEN: &str = "an-admin-token-for-the-gateway-tests-0123456789";
 
 pub struct World {
     pub origin: Origin,
     gateway: Option<Gateway>,
-    config: Config,
     s3: SocketAddr,
     admin: SocketAddr,
     client_names: Vec<&'static str>,
     runtime: tokio::runtime::Runtime,
-    /// Where the state lies; gone with the world.
-    _state: tempfile::TempDir,
+    /// Where configuration and state lie; gone with the world.
+    folder: tempfile::TempDir,
 }
 
 /// TOML lines by section, beyond what every world has.
@@ -77,8 +72,7 @@ impl World {
     /// Makes a training job somebody's, as the admin API does.
     pub fn assign(&self, job: &str, user: &str) {
         let (job, user) = (JobId::parse(job).expect("an id"), UserId::parse(user).expect("an id"));
-        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
-        let assigned = self.runtime.block_on(store.assign_job(&job, &user));
+        let assigned = self.runtime.block_on(self.ledger().store().assign_job(&job, &user));
         assert!(matches!(assigned, Ok(Assigned::New | Assigned::Again)), "{assigned:?}");
     }
 
@@ -90,8 +84,10 @@ impl World {
     /// The ledger's own word on a user.
     pub fn account(&self, user: &str) -> Account {
         let user = UserId::parse(user).expect("an id");
-        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
-        self.runtime.block_on(store.account(&user)).expect("the store answers").unwrap_or_default()
+        self.runtime
+            .block_on(self.ledger().store().account(&user))
+            .expect("the store answers")
+            .unwrap_or_default()
     }
 
     pub fn recount(&self, user: &str) {
@@ -100,8 +96,49 @@ impl World {
 
     pub fn try_recount(&self, user: &str) -> bucketwarden::error::Result<()> {
         let user = UserId::parse(user).expect("an id");
-        let ledger = self.gateway.as_ref().expect("the gateway runs").ledger();
-        self.runtime.block_on(ledger.recount(&user, |_| {})).map(|_| ())
+        self.runtime.block_on(self.ledger().recount(&user, |_| {})).map(|_| ())
+    }
+
+    fn ledger(&self) -> Ledger {
+        self.running().ledger()
+    }
+
+    fn running(&self) -> &Gateway {
+        self.gateway.as_ref().expect("the gateway runs")
+    }
+
+    /// Changes one place in the configuration file.
+    #[track_caller]
+    pub fn edit(&self, old: &str, new: &str) {
+        let path = self.folder.path().join(CONFIG);
+        let text = std::fs::read_to_string(&path).expect("the file is there");
+        assert_eq!(text.matches(old).count(), 1, "{old} in {text}");
+        std::fs::write(path, text.replace(old, new)).expect("the file can be written");
+    }
+
+    /// Writes into the folder of the configuration file.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.folder.path().join(name), content).expect("the file can be written");
+    }
+
+    /// What SIGHUP does.
+    pub fn try_reload(&self) -> Result<Reloaded, NotReloaded> {
+        self.runtime.block_on(self.running().reload())
+    }
+
+    /// Changes the configuration file and has it taken over.
+    #[track_caller]
+    pub fn reload_with(&self, old: &str, new: &str) {
+        self.edit(old, new);
+        self.try_reload().expect("the configuration is right");
+    }
+
+    /// What a series of the metrics says.
+    #[track_caller]
+    pub fn series(&self, series: &str) -> u64 {
+        let text = self.admin_get("/metrics").text();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a whole number")
     }
 
     /// With more lines in `[server]`.
@@ -119,15 +156,17 @@ impl World {
         for user in ["alice", "bob", "bobby"] {
             origin.seed(&format!("datasets/{user}/control"), control_body(user));
         }
-        let state = tempfile::tempdir().expect("a temporary folder");
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let text = config(settings.upstream_at.unwrap_or(origin.addr), settings);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .expect("a runtime starts");
-        let loaded = load(&text, state.path());
-        let gateway = runtime.block_on(Gateway::start(&loaded)).expect("the gateway starts");
+        std::fs::write(folder.path().join(CONFIG), text).expect("the file can be written");
+        let working_dir = folder.path().to_owned();
+        let sources = Sources { file: Some(CONFIG.into()), env: Vec::new(), working_dir };
+        let gateway = runtime.block_on(Gateway::start(sources)).expect("the gateway starts");
         let (s3, admin) = (gateway.s3_addr(), gateway.admin_addr());
         // Everyone has been seen before: no test's request is a user's first, with a count of its own.
         runtime.block_on(async {
@@ -137,23 +176,14 @@ impl World {
                     continue;
                 }
                 if settings.upstream_at.is_some() {
-                    count_nothing(gateway.ledger(), &user).await;
+                    count_nothing(&gateway.ledger(), &user).await;
                 } else {
                     gateway.ledger().recount(&user, |_| {}).await.expect("the origin lists");
                 }
             }
         });
         origin.forget();
-        Self {
-            origin,
-            gateway: Some(gateway),
-            config: loaded,
-            s3,
-            admin,
-            client_names: Vec::new(),
-            runtime,
-            _state: state,
-        }
+        Self { origin, gateway: Some(gateway), s3, admin, client_names: Vec::new(), runtime, folder }
     }
 
     pub fn alice(&self) -> Signer {
@@ -357,24 +387,12 @@ impl World {
 
     /// What is under way of pre-authenticated requests, as their sweeper sees it so much later.
     pub fn sweep_pars(&self, later: Duration) -> bucketwarden::error::Result<()> {
-        let pars = self.gateway.as_ref().expect("the gateway runs").pars();
-        self.runtime.block_on(pars.sweep(bucketwarden::now() + later))
-    }
-
-    /// The same by a gateway whose configuration file does not have this user.
-    pub fn sweep_pars_without(&self, user: &str) {
-        let mut config = self.config.clone();
-        config.users.retain(|managed| managed.id.as_str() != user);
-        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store().clone();
-        let tiers = Arc::new(Tiers::new(&config, store.clone()));
-        let native = Native::new(&config.upstream).expect("a client");
-        let pars = Pars::new(store, tiers, native, Arc::new(Metrics::new().expect("metrics")));
-        self.runtime.block_on(pars.sweep(bucketwarden::now())).expect("swept");
+        self.runtime.block_on(self.running().pars().sweep(bucketwarden::now() + later))
     }
 
     /// As many pre-authenticated requests on record as a user may have.
     pub fn fill_pars(&self, user: &str) {
-        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
+        let ledger = self.ledger();
         let due = millis(bucketwarden::now() + Duration::from_hours(1));
         let record = ParRecord {
             user: UserId::parse(user).expect("an id"),
@@ -385,18 +403,15 @@ impl World {
             expires_at: due,
             due,
         };
-        self.runtime.block_on(async {
-            for _ in 0..MAX_PARS {
-                assert_eq!(store.add_par(&ParId::random(), &record).await, Ok(true));
-            }
-        });
+        let adding = (0..MAX_PARS).map(|_| async { ledger.store().add_par(&ParId::random(), &record).await });
+        let added = self.runtime.block_on(futures_util::future::join_all(adding));
+        assert!(added.iter().all(|added| *added == Ok(true)));
     }
 
     /// The pre-authenticated requests on record of a user.
     pub fn pars_of(&self, user: &str) -> Vec<(ParId, ParRecord)> {
         let user = UserId::parse(user).expect("an id");
-        let store = self.gateway.as_ref().expect("the gateway runs").ledger().store();
-        self.runtime.block_on(store.pars_of(&user)).expect("the store answers")
+        self.runtime.block_on(self.ledger().store().pars_of(&user)).expect("the store answers")
     }
 
     /// SIGTERM's behaviour: starts draining and returns at once.
@@ -498,13 +513,6 @@ fn assert_proper(seen: &Seen) {
     assert!(path.starts_with(&format!("/{REAL_BUCKET}")), "{what}: outside the bucket");
     let walks = uri_decode(path).split(['/', '\\']).any(|s| matches!(s, "." | ".."));
     assert!(!walks, "{what}: a dot segment went upstream");
-}
-
-fn load(text: &str, base: &Path) -> Config {
-    match Config::from_toml(text, base) {
-        Ok(loaded) => loaded.config,
-        Err(problems) => panic!("the test configuration is refused: {problems}"),
-    }
 }
 
 /// Where the upstream is said to be elsewhere, nobody is there to list; nothing was stored either.
