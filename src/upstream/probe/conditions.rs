@@ -13,9 +13,11 @@ pub(super) async fn ask(run: &mut Run, bench: &Bench) {
     let create_is_for =
         Stake::Clients("PutObject with If-None-Match: * overwrites: two writers may both win");
     run.ask("condition.put-new", "PutObject, If-None-Match: *, twice", create_is_for, put_new(bench)).await;
-    let replace_is_for = Stake::Clients("PutObject with If-Match is not held to its condition");
+    let replace_is_for =
+        Stake::Clients("PutObject with If-Match is not atomic: dialect oci looks first, s3 does not");
     run.ask("condition.put-match", "PutObject, If-Match", replace_is_for, put_match(bench)).await;
-    let delete_is_for = Stake::Clients("DeleteObject with If-Match is not held to its condition");
+    let delete_is_for =
+        Stake::Clients("DeleteObject with If-Match is not atomic: dialect oci looks first, s3 does not");
     run.ask("condition.delete-match", "DeleteObject, wrong If-Match", delete_is_for, delete_match(bench))
         .await;
     let complete_is_for = Stake::Clients("CompleteMultipartUpload with If-None-Match: * overwrites");
