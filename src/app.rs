@@ -235,7 +235,9 @@ async fn watch_certificate(at_work: Arc<ArcSwap<Generation>>, metrics: Arc<Metri
     loop {
         tick.tick().await;
         let Some(certificate) = at_work.load().certificate.clone() else { continue };
-        match certificate.reloader.reload_if_changed() {
+        // Where nothing else is held up by files that do not come.
+        let looked = tokio::task::spawn_blocking(move || certificate.reloader.reload_if_changed()).await;
+        match looked.unwrap_or_else(|panic| tls::Reload::Failed(panic.into())) {
             tls::Reload::Unchanged => {}
             tls::Reload::Reloaded => tracing::info!("the certificate was reloaded"),
             tls::Reload::Failed(error) => {

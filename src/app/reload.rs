@@ -4,9 +4,12 @@
 //! keep the one they began with. One task does it, so two never meet, and no caller's leaving stops it half-way.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::generation::{Generation, Kept};
@@ -19,6 +22,9 @@ use crate::tls;
 
 /// Requests that wait for the one under way.
 const WAITING: usize = 8;
+
+/// For reading all files. One of them may be a pipe that nobody writes to, or on a share that is away.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 type Outcome = Result<Reloaded, NotReloaded>;
 
@@ -114,10 +120,24 @@ pub(super) async fn run(kept: Kept, at_work: AtWork, sources: Option<Sources>, m
 async fn reload(kept: &Kept, at_work: &AtWork, sources: Sources) -> Outcome {
     let (kept, before) = (kept.clone(), at_work.generation.load_full());
     let logs = kept.logs.clone();
-    // Files are read, and roots of trust: that takes its time.
-    let built = tokio::task::spawn_blocking(move || build(&kept, &before, &sources)).await;
-    let (generation, reloaded) =
-        built.unwrap_or_else(|panic| Err(NotReloaded::Refused(format!("it could not be built: {panic}"))))?;
+    let (tell, told) = oneshot::channel();
+    let runtime = Handle::current();
+    // Files are read, and roots of trust: that takes its time, and may take for ever. So it has a thread of its own,
+    // which the runtime does not wait for when it ends.
+    let building = thread::Builder::new().name("reload".into()).spawn(move || {
+        let _entered = runtime.enter();
+        tell.send(build(&kept, &before, &sources)).ok();
+    });
+    building.map_err(|error| NotReloaded::Refused(format!("it could not be built: {error}")))?;
+    let (generation, reloaded) = match tokio::time::timeout(PATIENCE, told).await {
+        Ok(Ok(built)) => built?,
+        Ok(Err(_)) => return Err(NotReloaded::Refused("it could not be built: see standard error".into())),
+        Err(_) => {
+            let text =
+                format!("a file that it names could not be read within {} seconds", PATIENCE.as_secs());
+            return Err(NotReloaded::Refused(text));
+        }
+    };
     if let Err(error) = logs.set_level(&generation.config.log) {
         tracing::error!(error = format!("{error:#}"), "the log goes on as it was");
     }

@@ -1,12 +1,16 @@
 //! `bucketwarden serve`: the gateway as configured, until a signal ends it. `SIGHUP` reads the configuration again.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, runtime, sources};
 use crate::app::{Bound, Logs, Reloads, Running};
 use crate::config::Config;
+
+/// For what still goes on when a gateway has drained: reading a file may take for ever, where its share is away.
+const LAST: Duration = Duration::from_secs(1);
 
 pub(super) fn run(config: Option<PathBuf>) -> Result<(), Failure> {
     let sources = sources(config)?;
@@ -15,13 +19,16 @@ pub(super) fn run(config: Option<PathBuf>) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let served = runtime.block_on(async {
         let signals = Signals::new()?;
         let running = Bound::new(loaded.config, Some(sources), logs).await?.run()?;
         tracing::info!(s3 = %running.s3_addr(), admin = %running.admin_addr(), "ready");
         signals.end(running).await;
         Ok(())
-    })
+    });
+    runtime.shutdown_timeout(LAST);
+    served
 }
 
 /// The signals that end a gateway, and the one that reloads it. They are caught before anything is bound.

@@ -48,6 +48,8 @@ pub struct ParRecord {
     pub place: String,
     /// The object's real name.
     pub object: String,
+    /// Whether it writes, and so passes by the quota.
+    pub writes: bool,
     /// What OCI calls it; nothing until OCI is known to have made it.
     pub oci_id: Option<String>,
     pub expires_at: Millis,

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -267,6 +268,32 @@ fn sighup_reads_the_whole_configuration_again() {
         assert!(metrics.contains(&series), "{series} is missing");
     }
     gateway.signal("-TERM");
+    assert_eq!(gateway.exit_code(), Some(0));
+}
+
+/// As when the share of a certificate is away: whoever reads the file waits.
+#[test]
+fn a_file_that_does_not_come_holds_up_no_end() {
+    let folder = TempDir::new().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let cert = folder.path().join("tls.crt");
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(folder.path().join("tls.key"), made.signing_key.serialize_pem()).unwrap();
+    write_configuration(folder.path(), "[server.tls]\ncert = \"tls.crt\"\nkey = \"tls.key\"\n");
+    let mut gateway = Gateway::start(folder.path(), &["serve"]);
+    gateway.wait_for("\"ready\"");
+    fs::remove_file(&cert).unwrap();
+    assert!(Command::new("mkfifo").arg(&cert).status().unwrap().success());
+    // Opens when somebody reads it, who then waits for what is never written.
+    let writer = fs::OpenOptions::new().write(true).open(&cert).unwrap();
+    gateway.signal("-TERM");
+    gateway.wait_for("\"drained\"");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while gateway.process.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it goes on");
+        thread::sleep(Duration::from_millis(20));
+    }
+    drop(writer);
     assert_eq!(gateway.exit_code(), Some(0));
 }
 

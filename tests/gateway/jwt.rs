@@ -79,6 +79,26 @@ fn every_kind_of_key_lets_its_user_in_on_both_surfaces() {
     assert!(metrics.contains("auth=\"jwt\""), "{metrics}");
 }
 
+/// As a share that is away does it: whoever opens the file waits.
+#[test]
+fn a_key_file_that_does_not_come_is_an_issuer_that_is_away() {
+    let key = TokenKey::rs256("k");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jwks.json");
+    std::fs::write(&file, key_set(&[&key])).unwrap();
+    let world = world(&entry(ISSUER, &format!("jwks_file = \"{}\"", file.display())));
+    std::fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let asked = control(&key.token(&claims("alice")));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| world.refuses(&asked, &[(503, "ServiceUnavailable")]));
+        }
+    });
+    // Whoever reads it finds nothing then, and the world can end.
+    drop(std::fs::OpenOptions::new().write(true).open(&file).unwrap());
+}
+
 #[test]
 fn e01_a_token_without_a_signature() {
     let key = TokenKey::rs256("a");

@@ -367,6 +367,59 @@ fn pars_go_with_their_user() {
 }
 
 #[test]
+fn what_writes_ends_with_being_a_service() {
+    let here = Scene::new();
+    let role = |role: &str| {
+        let change = json!({ "role": role }).to_string();
+        assert_eq!(here.world.operate("PUT", "/api/v1/admin/users/carol", &change).0, 200);
+    };
+    let wanted = json!({ "method": "PUT", "bucket": "models", "key": "new" });
+    role("service");
+    let reads = here.made_for_carol();
+    let writes = document(&here.as_carol(asking(&wanted)));
+    role("user");
+    eventually(SOON, "it is deleted", || here.left("carol") == (1, 1));
+    open("PUT", &writes, "past the quota").assert_status(404);
+    open("GET", &reads, "").assert_status(200);
+
+    // While one is made, and by the file's word.
+    role("service");
+    here.link.now(Manner::HoldsAnswers);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| here.as_carol(asking(&wanted)));
+        eventually(SOON, "OCI has made it", || here.left("carol") == (2, 2));
+        role("user");
+        here.link.now(Manner::Carries);
+        asking.join().expect("an answer").assert_status(403);
+    });
+    assert_eq!(here.left("carol"), (1, 1));
+    here.made(&here.world.svc(), &wanted);
+    here.world.reload_with("role = \"service\"", "role = \"user\"");
+    eventually(SOON, "it is deleted", || here.left("svc") == (1, 0));
+}
+
+/// Nine, so that all deletions under way at a time may be of such.
+#[test]
+fn what_cannot_be_deleted_here_holds_up_no_other() {
+    let here = Scene::new();
+    for _ in 0..9 {
+        here.made_for_carol();
+    }
+    let by_name = format!("localhost:{}", here.link.addr.port());
+    here.world.reload_with(&here.link.addr.to_string(), &by_name);
+    here.made_for_carol();
+    here.enable_carol(false);
+    eventually(SOON, "the one that can be is deleted", || here.left("carol") == (9, 9));
+
+    // And so with the sweep's turns: the other is due last.
+    here.world.sweep_pars(Duration::ZERO).expect("swept");
+    let wanted = json!({ "bucket": "datasets", "key": "a b/x+y", "expires_in": 600 });
+    here.made(&here.world.alice(), &wanted);
+    here.world.sweep_pars(Duration::from_secs(610)).expect("swept");
+    assert_eq!((here.left("carol"), here.left("alice")), ((9, 9), (9, 0)));
+}
+
+#[test]
 fn who_is_disabled_while_a_par_is_made_gets_none() {
     let here = Scene::new();
     here.link.now(Manner::HoldsAnswers);

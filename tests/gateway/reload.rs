@@ -1,5 +1,6 @@
 //! The configuration, read again: all of it or nothing, and nobody under way notices.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
@@ -161,6 +162,20 @@ fn a_wrong_file_changes_nothing_and_is_told_whole() {
     world.write("config.toml", "[server");
     assert!(!refused(&world).is_empty());
     world.accepts(&control(&world.bobby()));
+}
+
+/// As a share that is away does it: whoever opens the file waits.
+#[test]
+fn a_file_that_does_not_come_holds_up_nothing() {
+    let world = World::new();
+    let pipe = world.path(".env.local");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let problems = refused(&world);
+    assert!(problems[0].contains("could not be read within 10 seconds"), "{problems:?}");
+    world.accepts(&control(&world.alice()));
+    std::fs::remove_file(&pipe).expect("it is there");
+    world.try_reload().expect("the next one does not wait for it");
+    // Nor does the end of the world, with all that its runtime waits for.
 }
 
 #[test]

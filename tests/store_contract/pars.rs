@@ -14,6 +14,7 @@ fn record(owner: &str, due: Millis) -> ParRecord {
         generation: 0,
         place: "https://storage/n/ns/b/real".to_owned(),
         object: format!("datasets/{owner}/a b"),
+        writes: false,
         oci_id: None,
         expires_at: NOW + 1000,
         due,

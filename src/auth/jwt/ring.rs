@@ -18,6 +18,9 @@ const FRESH: Duration = Duration::from_mins(10);
 const COOL_DOWN: Duration = Duration::from_secs(30);
 /// After a look that failed when there are no keys at all: tokens are refused until the next one.
 const RETRY: Duration = Duration::from_secs(5);
+/// For a look, with the one before it. A file may take for ever, where its share is away: it is then read once, however
+/// many ask, and none of them waits for longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// An issuer may be away for as long.
 const STALE: Duration = Duration::from_hours(24);
 
@@ -86,15 +89,16 @@ impl Reader {
             }
             Decision::Look => {
                 // In a task of its own: it must not end with the request that began it.
-                let looked = tokio::spawn(self.clone().look(key_id.map(str::to_owned))).await;
+                let looking = tokio::spawn(self.clone().look(key_id.map(str::to_owned)));
+                let looked = tokio::time::timeout(PATIENCE, looking).await;
                 let known = self.state().keys.as_ref().map(|known| known.set.clone());
-                known.filter(|_| looked.is_ok()).ok_or(Refusal::Unreachable)
+                known.filter(|_| matches!(looked, Ok(Ok(())))).ok_or(Refusal::Unreachable)
             }
         }
     }
 
     async fn look(self: Arc<Self>, key_id: Option<String>) {
-        let _alone = self.looking.lock().await;
+        let Ok(_alone) = tokio::time::timeout(PATIENCE, self.looking.lock()).await else { return };
         // Whoever had the turn before may have found it.
         if matches!(self.state().decide(key_id.as_deref(), Instant::now()), Decision::Use(_) | Decision::Away)
         {

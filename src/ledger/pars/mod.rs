@@ -16,12 +16,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::account::Millis;
 use crate::admit::quota::millis;
-use crate::admit::tiers::Tiers;
+use crate::admit::tiers::{Standing, Tiers};
 use crate::error::{Code, Error, Result};
 use crate::keymap::UpstreamTarget;
 use crate::metrics::{Metrics, ParEnd};
 use crate::store::{self, MAX_PARS, ParId, ParRecord, Store};
-use crate::types::UserId;
+use crate::types::{Role, UserId};
 use crate::upstream::native::{Access, Native, PATIENCE};
 
 /// A PAR whose making is on record for longer than this was not made, or nobody was told of it.
@@ -123,6 +123,7 @@ impl Pars {
             generation,
             place: native.place(),
             object: target.key.as_str().to_owned(),
+            writes: access == Access::Write,
             oci_id: None,
             expires_at: millis(expires),
             due: millis(crate::now() + UNFINISHED),
@@ -161,18 +162,22 @@ impl Pars {
         if !self.0.store.replace_par(id, pending, live).await? {
             return Err(Error::new(Code::ServiceUnavailable).because("a sweep has given its making up"));
         }
-        if self.entitled(&live.user).await? != Some(live.generation) {
-            return Err(Error::new(Code::AccessDenied).because("the user was disabled or removed meanwhile"));
+        if !may_have(&self.standing(&live.user).await?, live) {
+            let why = "the user was disabled or removed meanwhile, or is no service any more";
+            return Err(Error::new(Code::AccessDenied).because(why));
         }
         Ok(())
     }
 
-    /// The generation of the user who may have PARs under this id, if there is one. By the store's own word: what is
-    /// remembered may be seconds old.
-    async fn entitled(&self, user: &UserId) -> store::Result<Option<Millis>> {
+    /// Of a user, by the store's own word: what is remembered may be seconds old.
+    async fn standing(&self, user: &UserId) -> store::Result<Standing> {
         let known = self.0.store.known(user).await?;
-        let standing = self.0.tiers.rules().standing_of(user, &known);
-        Ok((standing.known && standing.enabled).then_some(standing.generation))
+        Ok(self.0.tiers.rules().standing_of(user, &known))
+    }
+
+    /// OCI's API, if it can delete this one.
+    fn native_of(&self, record: &ParRecord) -> Option<&Native> {
+        self.0.native.as_ref().filter(|native| native.place() == record.place)
     }
 
     /// Deletes a PAR at OCI, and forgets it then.
@@ -196,7 +201,7 @@ impl Pars {
     }
 
     async fn delete_at_oci(&self, id: &ParId, record: &ParRecord, now: SystemTime) -> Result<()> {
-        let Some(native) = self.0.native.as_ref().filter(|native| native.place() == record.place) else {
+        let Some(native) = self.native_of(record) else {
             if record.expires_at <= millis(now) {
                 // It opens nothing any more, wherever it is.
                 return Ok(());
@@ -221,6 +226,13 @@ impl Pars {
             tracing::debug!(par = %id, %error, "left to the next sweep");
         }
     }
+}
+
+/// Whether whoever stands like this may have it, or still have it.
+fn may_have(standing: &Standing, record: &ParRecord) -> bool {
+    let Standing { known, enabled, generation, role, .. } = standing;
+    let may_write = *role == Role::Service || !record.writes;
+    *known && *enabled && *generation == record.generation && may_write
 }
 
 /// What OCI's list calls it.

@@ -1,15 +1,14 @@
 //! The end of pre-authenticated requests that nobody deletes: those that have expired, those whose making was cut
-//! short, and those of users who are disabled, gone, or another one of the same id. In: the record. Out: deletions, at
-//! OCI and then on the record, again and again while OCI is away. Gateways that share a store may all do this at once:
-//! what is deleted twice is deleted.
+//! short, and those of users who are disabled, gone, or another one of the same id, or who may write past the quota no
+//! more. In: the record. Out: deletions, at OCI and then on the record, again and again while OCI is away. Gateways that
+//! share a store may all do this at once: what is deleted twice is deleted.
 
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::{join_all, ready};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use super::Pars;
+use super::{Pars, may_have};
 use crate::admit::quota::millis;
 use crate::error::Result;
 use crate::ledger::turns::Turns;
@@ -20,7 +19,7 @@ use crate::types::UserId;
 const EVERY: Duration = Duration::from_mins(1);
 /// One that could not be deleted is tried again after this, when others have had their turn.
 const AGAIN: Duration = Duration::from_mins(5);
-/// Deletions under way at a time. If all of so many fail, OCI is away.
+/// Deletions under way at a time. If all of so many fail that could be done here, OCI is away.
 const AT_ONCE: usize = 8;
 
 impl Pars {
@@ -52,27 +51,29 @@ impl Pars {
         self.delete_due(now).await
     }
 
-    /// Deletes what a user has and may not have, up to the first failure.
+    /// Deletes what a user has and may not have.
     pub(super) async fn revoke(&self, user: &UserId, now: SystemTime) -> Result<()> {
-        let entitled = self.entitled(user).await?;
-        let pars = self.0.store.pars_of(user).await?;
+        let standing = self.standing(user).await?;
+        let mut pars = self.0.store.pars_of(user).await?;
+        // Whoever is making one at this moment sees that its user may not have it. What cannot be deleted here is for
+        // the sweep to tell of.
+        pars.retain(|(_, record)| {
+            record.oci_id.is_some() && !may_have(&standing, record) && self.native_of(record).is_some()
+        });
         let mut deletions = Vec::new();
         for (id, record) in &pars {
-            // Whoever is making one at this moment sees that its user may not have it.
-            if record.oci_id.is_some() && entitled != Some(record.generation) {
-                deletions.push(self.end(id, record, ParEnd::Revoked, now));
-            }
+            deletions.push(self.end(id, record, ParEnd::Revoked, now));
         }
-        stream::iter(deletions).buffer_unordered(AT_ONCE).try_for_each(|()| ready(Ok(()))).await
+        while_oci_answers(deletions).await
     }
 
     /// How many a user has in all.
     async fn make_revoked_due(&self, owner: &UserId, now: SystemTime) -> Result<usize> {
-        let entitled = self.entitled(owner).await?;
+        let standing = self.standing(owner).await?;
         let pars = self.0.store.pars_of(owner).await?;
         for (id, record) in &pars {
             // One that is due soon may have had its turn, and the others shall have theirs.
-            if entitled != Some(record.generation) && record.due > millis(now + AGAIN) {
+            if !may_have(&standing, record) && record.due > millis(now + AGAIN) {
                 self.move_to(id, record, now).await?;
             }
         }
@@ -82,13 +83,11 @@ impl Pars {
     async fn delete_due(&self, now: SystemTime) -> Result<()> {
         loop {
             let due = self.0.store.pars_due(millis(now)).await?;
-            for some in due.chunks(AT_ONCE) {
-                let ending = some.iter().map(|(id, record)| self.end_or_put_off(id, record, now));
-                let ended = join_all(ending).await;
-                if ended.iter().all(Result::is_err) {
-                    return ended.into_iter().collect();
-                }
+            let mut deletions = Vec::new();
+            for (id, record) in &due {
+                deletions.push(self.end_or_put_off(id, record, now));
             }
+            while_oci_answers(deletions).await?;
             if due.len() < PAGE {
                 return Ok(());
             }
@@ -105,6 +104,10 @@ impl Pars {
         if let Err(error) = &ended {
             tracing::warn!(user = %record.user, par = %id, %error, "a pre-authenticated request could not be deleted yet");
             self.move_to(id, record, now + AGAIN).await?;
+            if self.native_of(record).is_none() {
+                // That says nothing of the others.
+                return Ok(());
+            }
         }
         ended
     }
@@ -114,5 +117,20 @@ impl Pars {
         // Unless another gateway was quicker.
         self.0.store.replace_par(id, record, &moved).await?;
         Ok(())
+    }
+}
+
+/// Some at a time, until all of so many fail.
+async fn while_oci_answers(deletions: Vec<impl Future<Output = Result<()>>>) -> Result<()> {
+    let mut deletions = deletions.into_iter();
+    loop {
+        let some: Vec<_> = deletions.by_ref().take(AT_ONCE).collect();
+        if some.is_empty() {
+            return Ok(());
+        }
+        let ended = join_all(some).await;
+        if ended.iter().all(Result::is_err) {
+            return ended.into_iter().collect();
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! hold for every refusal and at the end of every test.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::origin::{GATEWAY_KEY, GATEWAY_SECRET, NAMESPACE, Origin, REAL_BUCKET, Seen};
@@ -110,15 +111,20 @@ impl World {
     /// Changes one place in the configuration file.
     #[track_caller]
     pub fn edit(&self, old: &str, new: &str) {
-        let path = self.folder.path().join(CONFIG);
+        let path = self.path(CONFIG);
         let text = std::fs::read_to_string(&path).expect("the file is there");
         assert_eq!(text.matches(old).count(), 1, "{old} in {text}");
         std::fs::write(path, text.replace(old, new)).expect("the file can be written");
     }
 
+    /// In the folder of the configuration file, which is the working folder too.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// Writes into the folder of the configuration file.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        std::fs::write(self.folder.path().join(name), content).expect("the file can be written");
+        std::fs::write(self.path(name), content).expect("the file can be written");
     }
 
     /// What SIGHUP does.
@@ -399,6 +405,7 @@ impl World {
             generation: 0,
             place: String::new(),
             object: String::new(),
+            writes: false,
             oci_id: None,
             expires_at: due,
             due,
