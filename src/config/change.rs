@@ -6,6 +6,7 @@
 
 use super::model::Config;
 use super::problem::{Problem, Problems};
+use crate::dialect::Dialect;
 
 impl Config {
     /// The sections in which the next one differs, as a file names them.
@@ -50,11 +51,14 @@ impl Config {
         let (upstream, next_upstream) = (&self.upstream, &next.upstream);
         let shared_secret_differs = self.shared_secret() != next.shared_secret();
         let of_master_key = self.auth.master_key.is_some() || next.auth.master_key.is_some();
+        // OCI's buckets are their region's. Elsewhere the endpoint finds the bucket, and the region is for signatures.
+        let is_elsewhere = upstream.dialect == Dialect::Oci && upstream.region != next_upstream.region;
         let fixed = [
             ("server.listen", self.server.listen != next.server.listen, IS_BOUND),
             ("admin.listen", self.admin.listen != next.admin.listen, IS_BOUND),
             ("upstream.dialect", upstream.dialect != next_upstream.dialect, IS_COUNTED),
             ("upstream.namespace", upstream.namespace != next_upstream.namespace, IS_COUNTED),
+            ("upstream.region", is_elsewhere, IS_COUNTED),
             ("upstream.bucket", upstream.bucket != next_upstream.bucket, IS_COUNTED),
             ("upstream.secret_access_key", shared_secret_differs && !of_master_key, STANDS_IN),
             ("auth.master_key", shared_secret_differs && of_master_key, SEALS),
@@ -166,6 +170,16 @@ mod tests {
         assert_eq!(against(&config(&[]), &after), keys);
         let told = config(&[]).may_become(&after, "config.toml").expect_err("refused").to_string();
         assert!(told.contains("config.toml: state.url: needs a restart: the store is open"), "{told}");
+    }
+
+    #[test]
+    fn a_bucket_of_ocis_is_its_regions() {
+        let endpoint = ("endpoint = \"http://127.0.0.1:3\"", "namespace = \"ns\"\nregion = \"us-phoenix-1\"");
+        let phoenix = config(&[("\"s3\"", "\"oci\""), endpoint]);
+        let ashburn = config(&[("\"s3\"", "\"oci\""), endpoint, ("us-phoenix-1", "us-ashburn-1")]);
+        assert_eq!(against(&phoenix, &ashburn), ["upstream.region"]);
+        let signs_for = |region: &str| config(&[("bucket =", &format!("region = \"{region}\"\nbucket ="))]);
+        assert_eq!(against(&signs_for("eu-west-1"), &signs_for("eu-west-2")), Vec::<String>::new());
     }
 
     #[test]
