@@ -60,10 +60,10 @@ pub struct Native {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error("OCI's native API cannot be reached: {0}")]
-    Unreachable(hyper_util::client::legacy::Error),
+    Unreachable(#[source] hyper_util::client::legacy::Error),
     /// It may have done what it was asked.
     #[error("OCI's native API gave no usable answer: {0}")]
-    Lost(Box<dyn std::error::Error + Send + Sync>),
+    Lost(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("OCI's native API answered {0}: {1}")]
     Refused(StatusCode, String),
 }
