@@ -4,7 +4,9 @@
 //! Fixed are what is bound or open (listeners, the state store, the log's form), what tokens, sealed keys and the
 //! ledger's names are derived from, and which bucket it is that the ledger counts. How the bucket is reached is not.
 
-use super::model::Config;
+use std::collections::BTreeSet;
+
+use super::model::{Bucket, BucketKind, Config};
 use super::problem::{Problem, Problems};
 use crate::dialect::Dialect;
 
@@ -80,9 +82,14 @@ impl Config {
 
     /// Whether the same objects count in the next one.
     pub fn counts_like(&self, next: &Self) -> bool {
-        let counted = |config: &Self| {
+        let counted = |config: &Self| -> BTreeSet<String> {
             let buckets = config.buckets.iter().filter(|bucket| bucket.counts_towards_quota);
-            buckets.map(|bucket| bucket.kind.clone()).collect::<Vec<_>>()
+            let prefix = |bucket: &Bucket| match &bucket.kind {
+                BucketKind::User { prefix } => Some(prefix.text()),
+                // A view shows what counts elsewhere.
+                BucketKind::Job { .. } | BucketKind::PlatformView => None,
+            };
+            buckets.filter_map(prefix).collect()
         };
         counted(self) == counted(next)
     }
@@ -199,5 +206,10 @@ mod tests {
         let renamed = buckets("[[buckets]]\nname = \"bbb\"\nprefix = \"a/{user_id}/\"");
         let moved = buckets("[[buckets]]\nname = \"aaa\"\nprefix = \"b/{user_id}/\"");
         assert!(one.counts_like(&renamed) && !one.counts_like(&moved));
+        let text = "[[buckets]]\nname = \"bbb\"\nprefix = \"b/{user_id}/\"\n\
+            [[buckets]]\nname = \"aaa\"\nprefix = \"a/{user_id}/\"";
+        let two = buckets(text);
+        let viewed = buckets(&format!("[[buckets]]\nname = \"view\"\nview = \"platform\"\n{text}"));
+        assert!(two.counts_like(&viewed) && viewed.counts_like(&two) && !one.counts_like(&two));
     }
 }
