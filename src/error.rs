@@ -255,7 +255,7 @@ impl fmt::Display for Error {
         let mut line = OneLine(f);
         write!(line, "{}: {}", self.code.as_str(), self.message())?;
         match &self.cause {
-            Some(cause) => write!(line, " ({cause})"),
+            Some(cause) => write!(line, " ({})", down_to_the_root(cause.as_ref())),
             None => Ok(()),
         }
     }
@@ -279,6 +279,20 @@ impl fmt::Write for OneLine<'_, '_> {
     }
 }
 
+/// What an error says, and all that it came of, each once: the root of it is what somebody can mend.
+pub fn down_to_the_root(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = [text.as_str(), ": ", &said].concat();
+        }
+        source = cause.source();
+    }
+    text
+}
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[cfg(test)]
@@ -299,6 +313,13 @@ mod tests {
         let error = Error::new(Code::BadGateway).because("connect to 10.0.0.7 refused");
         assert!(!error.message().contains("10.0.0.7"));
         assert!(error.to_string().contains("10.0.0.7"));
+    }
+
+    #[test]
+    fn the_log_has_the_root_of_it() {
+        let cause = anyhow::anyhow!("refused").context("connect").context("connect: a client's error");
+        let error = Error::new(Code::ServiceUnavailable).say("later").because(cause);
+        assert_eq!(error.to_string(), "ServiceUnavailable: later (connect: a client's error: refused)");
     }
 
     #[test]

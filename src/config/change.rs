@@ -4,8 +4,11 @@
 //! Fixed are what is bound or open (listeners, the state store, the log's form), what tokens, sealed keys and the
 //! ledger's names are derived from, and which bucket it is that the ledger counts. How the bucket is reached is not.
 
-use super::model::Config;
+use std::collections::BTreeSet;
+
+use super::model::{Bucket, BucketKind, Config};
 use super::problem::{Problem, Problems};
+use crate::dialect::Dialect;
 
 impl Config {
     /// The sections in which the next one differs, as a file names them.
@@ -50,11 +53,14 @@ impl Config {
         let (upstream, next_upstream) = (&self.upstream, &next.upstream);
         let shared_secret_differs = self.shared_secret() != next.shared_secret();
         let of_master_key = self.auth.master_key.is_some() || next.auth.master_key.is_some();
+        // OCI's buckets are their region's. Elsewhere the endpoint finds the bucket, and the region is for signatures.
+        let is_elsewhere = upstream.dialect == Dialect::Oci && upstream.region != next_upstream.region;
         let fixed = [
             ("server.listen", self.server.listen != next.server.listen, IS_BOUND),
             ("admin.listen", self.admin.listen != next.admin.listen, IS_BOUND),
             ("upstream.dialect", upstream.dialect != next_upstream.dialect, IS_COUNTED),
             ("upstream.namespace", upstream.namespace != next_upstream.namespace, IS_COUNTED),
+            ("upstream.region", is_elsewhere, IS_COUNTED),
             ("upstream.bucket", upstream.bucket != next_upstream.bucket, IS_COUNTED),
             ("upstream.secret_access_key", shared_secret_differs && !of_master_key, STANDS_IN),
             ("auth.master_key", shared_secret_differs && of_master_key, SEALS),
@@ -76,9 +82,14 @@ impl Config {
 
     /// Whether the same objects count in the next one.
     pub fn counts_like(&self, next: &Self) -> bool {
-        let counted = |config: &Self| {
+        let counted = |config: &Self| -> BTreeSet<String> {
             let buckets = config.buckets.iter().filter(|bucket| bucket.counts_towards_quota);
-            buckets.map(|bucket| bucket.kind.clone()).collect::<Vec<_>>()
+            let prefix = |bucket: &Bucket| match &bucket.kind {
+                BucketKind::User { prefix } => Some(prefix.text()),
+                // A view shows what counts elsewhere.
+                BucketKind::Job { .. } | BucketKind::PlatformView => None,
+            };
+            buckets.filter_map(prefix).collect()
         };
         counted(self) == counted(next)
     }
@@ -169,6 +180,16 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_of_ocis_is_its_regions() {
+        let endpoint = ("endpoint = \"http://127.0.0.1:3\"", "namespace = \"ns\"\nregion = \"us-phoenix-1\"");
+        let phoenix = config(&[("\"s3\"", "\"oci\""), endpoint]);
+        let ashburn = config(&[("\"s3\"", "\"oci\""), endpoint, ("us-phoenix-1", "us-ashburn-1")]);
+        assert_eq!(against(&phoenix, &ashburn), ["upstream.region"]);
+        let signs_for = |region: &str| config(&[("bucket =", &format!("region = \"{region}\"\nbucket ="))]);
+        assert_eq!(against(&signs_for("eu-west-1"), &signs_for("eu-west-2")), Vec::<String>::new());
+    }
+
+    #[test]
     fn without_a_master_key_the_upstreams_secret_is_fixed() {
         let line = "master_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"";
         let without = config(&[(line, "")]);
@@ -185,5 +206,10 @@ mod tests {
         let renamed = buckets("[[buckets]]\nname = \"bbb\"\nprefix = \"a/{user_id}/\"");
         let moved = buckets("[[buckets]]\nname = \"aaa\"\nprefix = \"b/{user_id}/\"");
         assert!(one.counts_like(&renamed) && !one.counts_like(&moved));
+        let text = "[[buckets]]\nname = \"bbb\"\nprefix = \"b/{user_id}/\"\n\
+            [[buckets]]\nname = \"aaa\"\nprefix = \"a/{user_id}/\"";
+        let two = buckets(text);
+        let viewed = buckets(&format!("[[buckets]]\nname = \"view\"\nview = \"platform\"\n{text}"));
+        assert!(two.counts_like(&viewed) && viewed.counts_like(&two) && !one.counts_like(&two));
     }
 }

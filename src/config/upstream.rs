@@ -90,7 +90,8 @@ fn place(s: &Section, dialect: Dialect) -> Option<Place> {
         }
         Dialect::Oci => {
             let host = endpoint.as_ref().and_then(|(_, host)| host.as_ref());
-            region_fits(s, region.as_deref(), host);
+            host_fits(s, "region", region.as_deref(), host);
+            host_fits(s, "namespace", namespace.as_deref(), host);
             let region = region.or_else(|| host.map(|host| host.region.clone()));
             let namespace = namespace.or_else(|| host.and_then(|host| host.namespace.clone()));
             let native = face == Some(Face::Native);
@@ -116,15 +117,17 @@ fn place(s: &Section, dialect: Dialect) -> Option<Place> {
     }
 }
 
-/// A region said twice must be the same, unless a stronger source says otherwise than the platform's variable.
-fn region_fits(s: &Section, region: Option<&str>, host: Option<&OciHost>) {
-    let (Some(region), Some(host)) = (region, host) else {
+/// What is said twice must be the same, unless a stronger source says otherwise than the platform's variable.
+fn host_fits(s: &Section, key: &str, said: Option<&str>, host: Option<&OciHost>) {
+    let named =
+        host.and_then(|host| if key == "region" { Some(&host.region) } else { host.namespace.as_ref() });
+    let (Some(said), Some(host), Some(named)) = (said, host, named) else {
         return;
     };
     let layer = |key| s.place(key).map(|place| place.layer);
-    let overruled = layer("endpoint") <= Some(Layer::Oci) && layer("region") > layer("endpoint");
-    if region != host.region && !(host.face == Face::Native && overruled) {
-        s.problem("endpoint", "expected an endpoint in upstream.region; it names another region");
+    let overruled = layer("endpoint") <= Some(Layer::Oci) && layer(key) > layer("endpoint");
+    if said != named && !(host.face == Face::Native && overruled) {
+        s.problem("endpoint", format!("expected an endpoint in upstream.{key}; it names another {key}"));
     }
 }
 

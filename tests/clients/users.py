@@ -1,6 +1,5 @@
 """A user of the gateway as the clients under test see one."""
 
-import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,8 +146,3 @@ def error_code(error):
     """What a boto3 ClientError says: status and code."""
     answer = error.value.response
     return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
-
-
-def names_in(text):
-    """The words of a client's listing."""
-    return re.findall(r"\S+", text)

@@ -552,3 +552,16 @@ fn a_reload_takes_the_api_key_away_and_brings_it_back() {
     here.delete(&alice, id(&made)).assert_status(204);
     assert_eq!(here.left("alice"), (0, 0));
 }
+
+#[test]
+fn another_address_of_the_api_is_the_same_bucket() {
+    let here = Scene::new();
+    let alice = here.world.alice();
+    let made = here.made(&alice, &read("a b/x+y"));
+    let carols = here.made_for_carol();
+    here.world.reload_with(&format!("http://{}", here.link.addr), &here.oci.native_endpoint());
+    here.delete(&alice, id(&made)).assert_status(204);
+    here.enable_carol(false);
+    eventually(SOON, "it is deleted", || here.left("carol") == (0, 0));
+    open("GET", &carols, "").assert_status(404);
+}

@@ -12,7 +12,7 @@ fn record(owner: &str, due: Millis) -> ParRecord {
     ParRecord {
         user: user(owner),
         generation: 0,
-        place: "https://storage/n/ns/b/real".to_owned(),
+        place: "us-phoenix-1/n/ns/b/real".to_owned(),
         object: format!("datasets/{owner}/a b"),
         writes: false,
         oci_id: None,

@@ -104,6 +104,12 @@ fn endpoints_follow_the_dialect() {
     assert_eq!(upstream(with_path).unwrap().endpoint, derived);
     let other_region = format!("region = \"us-ashburn-1\"\n{with_path}");
     assert!(upstream(&other_region).unwrap_err().to_string().contains("another region"));
+    let s3_face = "endpoint = \"https://ns1.compat.objectstorage.us-phoenix-1.oci.customer-oci.com\"";
+    for endpoint in [with_path, s3_face] {
+        let refused = upstream(&format!("namespace = \"ns2\"\n{endpoint}")).unwrap_err().to_string();
+        assert!(refused.contains("another namespace"), "{refused}");
+        assert_eq!(upstream(&format!("namespace = \"ns1\"\n{endpoint}")).unwrap().endpoint, derived);
+    }
     let overridden = upstream("region = \"us-phoenix-1\"\nendpoint = \"http://127.0.0.1:9000\"").unwrap();
     assert_eq!(overridden.endpoint, "http://127.0.0.1:9000/");
 

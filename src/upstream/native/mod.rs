@@ -48,6 +48,7 @@ pub struct Native {
     /// Scheme and authority.
     origin: String,
     host: String,
+    region: String,
     /// `/n/<namespace>/b/<bucket>`, encoded.
     bucket_path: String,
     signer: Signer,
@@ -59,10 +60,10 @@ pub struct Native {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error("OCI's native API cannot be reached: {0}")]
-    Unreachable(hyper_util::client::legacy::Error),
+    Unreachable(#[source] hyper_util::client::legacy::Error),
     /// It may have done what it was asked.
     #[error("OCI's native API gave no usable answer: {0}")]
-    Lost(Box<dyn std::error::Error + Send + Sync>),
+    Lost(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("OCI's native API answered {0}: {1}")]
     Refused(StatusCode, String),
 }
@@ -103,6 +104,7 @@ impl Native {
             client,
             origin: format!("{scheme}://{host}"),
             host,
+            region: config.region.clone(),
             bucket_path: format!("/n/{namespace}/b/{bucket}"),
             signer: Signer::new(key, &native.tenancy, &native.user),
             first_byte_timeout: config.first_byte_timeout,
@@ -115,9 +117,9 @@ impl Native {
         self.max_expiry
     }
 
-    /// Which bucket, where: what was made elsewhere cannot be undone here.
+    /// Which bucket, by whatever address it is reached: what was made elsewhere cannot be undone here.
     pub fn place(&self) -> String {
-        [self.origin.as_str(), &self.bucket_path].concat()
+        [self.region.as_str(), &self.bucket_path].concat()
     }
 
     /// `target` is below the bucket, encoded, with its query.

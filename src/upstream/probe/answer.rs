@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::dialect::{Dialect, Refusal};
+use crate::error::down_to_the_root;
 use crate::s3::xml::{self, UpstreamError};
 
 /// The most that is quoted of an upstream's message, in characters.
@@ -84,14 +85,5 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// Why no answer came, down to the root.
 pub(super) fn reason(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = [text.as_str(), ": ", &cause_text].concat();
-        }
-        source = cause.source();
-    }
-    quoted(&text)
+    quoted(&down_to_the_root(error))
 }

@@ -1,23 +1,35 @@
 //! Conditional writes. An upstream that ignores a condition carries the write out, so each question looks at what
 //! became of the object and not at the status alone.
 
-use http::{HeaderName, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 
 use super::bench::{Bench, CONTENT};
 use super::multipart;
 use super::report::{Cut, Run, Stake, Tried, Verdict};
+use crate::dialect::{Condition, Dialect, Honoured};
 
 const OTHER: &[u8] = b"another probe";
 
-pub(super) async fn ask(run: &mut Run, bench: &Bench) {
+pub(super) async fn ask(run: &mut Run, bench: &Bench, dialect: Dialect) {
     let create_is_for =
         Stake::Clients("PutObject with If-None-Match: * overwrites: two writers may both win");
     run.ask("condition.put-new", "PutObject, If-None-Match: *, twice", create_is_for, put_new(bench)).await;
-    let replace_is_for =
-        Stake::Clients("PutObject with If-Match is not atomic: dialect oci looks first, s3 does not");
+    // Where nobody says that the upstream honours it, the gateway looks at the object before it writes.
+    let looks = dialect.honours(Condition::IfMatch, &HeaderValue::from_static("*")) == Honoured::Perhaps;
+    let [replace, delete] = if looks {
+        [
+            "PutObject with If-Match misses a change between the gateway's look and the write",
+            "DeleteObject with If-Match misses a change between the gateway's look and the delete",
+        ]
+    } else {
+        [
+            "PutObject with If-Match is not held to its condition",
+            "DeleteObject with If-Match is not held to its condition",
+        ]
+    };
+    let replace_is_for = Stake::Clients(replace);
     run.ask("condition.put-match", "PutObject, If-Match", replace_is_for, put_match(bench)).await;
-    let delete_is_for =
-        Stake::Clients("DeleteObject with If-Match is not atomic: dialect oci looks first, s3 does not");
+    let delete_is_for = Stake::Clients(delete);
     run.ask("condition.delete-match", "DeleteObject, wrong If-Match", delete_is_for, delete_match(bench))
         .await;
     let complete_is_for = Stake::Clients("CompleteMultipartUpload with If-None-Match: * overwrites");

@@ -59,7 +59,7 @@ impl<'a> Probe<'a> {
         objects::ask(&mut run, bench).await;
         payloads::ask(&mut run, bench).await;
         checksums::ask(&mut run, bench).await;
-        conditions::ask(&mut run, bench).await;
+        conditions::ask(&mut run, bench, upstream.dialect).await;
         batch::ask(&mut run, bench).await;
         multipart::ask(&mut run, bench).await;
         let signs: Signs = ways::ask(&mut run, bench).await;

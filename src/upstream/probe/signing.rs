@@ -19,6 +19,8 @@ const TRIES: usize = 5;
 const S3_SKEW: i64 = 15 * 60;
 /// OCI's native API refuses signatures that are further off.
 const NATIVE_SKEW: i64 = 5 * 60;
+/// What clients sign for that have no region to name.
+const UNNAMED: &str = "us-east-1";
 
 pub(super) async fn ask(run: &mut Run, bench: &Bench) {
     let rotating = bench.identities.len() > 1;
@@ -123,7 +125,13 @@ async fn diagnose(bench: &Bench, identity: &Identity, refusal: &Answer, skew: Op
             Identity { signer: identity.signer.in_region(&region), secret: identity.secret.clone(), region };
         if !is_refused(&list(bench, &elsewhere, 0).await?) {
             let came = format!("{says}; accepted when signed for {}", elsewhere.region);
-            return Ok(Verdict::no(came).setting(format!("upstream.region = \"{}\"", elsewhere.region)));
+            let is_ocis = refusal.header("opc-request-id").is_some();
+            return Ok(Verdict::no(came).setting(if is_ocis && elsewhere.region == UNNAMED {
+                "upstream.region = the tenancy's home region, where OCI takes us-east-1 for its name"
+                    .to_owned()
+            } else {
+                format!("upstream.region = \"{}\"", elsewhere.region)
+            }));
         }
     }
     let nobody = Identity::new(&nobodys_id(), &Secret::new(nobodys_id()), &identity.region);
@@ -147,7 +155,7 @@ fn nobodys_id() -> String {
     format!("BUCKETWARDEN{}", uuid::Uuid::new_v4().simple()).to_uppercase()
 }
 
-/// Regions that the refusal names, and the one that stands in where clients have none to name.
+/// Regions that the refusal names, and the one that stands for any.
 fn regions(refusal: &Answer, configured: &str) -> Vec<String> {
     let (text, message) = (refusal.text(), message(refusal));
     let between = |text: &str, before: &str, after: char| {
@@ -158,7 +166,7 @@ fn regions(refusal: &Answer, configured: &str) -> Vec<String> {
         between(&text, "<Region>", '<'),
         between(&message, "expecting '", '\''),
         refusal.header("x-amz-bucket-region").map(str::to_owned),
-        Some("us-east-1".to_owned()),
+        Some(UNNAMED.to_owned()),
     ];
     let mut regions: Vec<String> = Vec::new();
     for region in named.into_iter().flatten() {

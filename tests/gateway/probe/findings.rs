@@ -61,6 +61,9 @@ fn oci_is_found_out() {
     }
     let losses = probed.probe["losses"].to_string();
     assert!(losses.contains("ListObjectVersions does not work"), "{losses}");
+    // The gateway holds clients to their conditions as far as it can see.
+    assert!(losses.contains("a change between the gateway's look and the write"), "{losses}");
+    assert!(!losses.contains("is not held"), "{losses}");
     let seen = oci.control().requests();
     let strays: Vec<_> =
         seen.iter().filter(|seen| seen.method == "PUT" && !seen.path_and_query.contains(PREFIX)).collect();

@@ -90,6 +90,17 @@ fn a_wrong_region_is_told_from_a_wrong_key() {
     let probed = setup(oci.s3_endpoint()).but(|setup| setup.region = "eu-frankfurt-1").probe();
     probed.assert_fails();
     assert!(probed.setting("signing.key").contains("upstream.region"), "{}", probed.everything());
+    // Where the region may go unnamed, that is not its name: no host and no native API would follow from it.
+    let home = StandIn::start_apart(Settings {
+        home_region: REGION.into(),
+        keys: vec![(KEY.0.into(), KEY.1.into())],
+        ..Settings::default()
+    });
+    let probed = setup(home.s3_endpoint()).but(|setup| setup.region = "eu-frankfurt-1").probe();
+    probed.assert_fails();
+    assert!(probed.came("signing.key").contains("signed for us-east-1"), "{}", probed.everything());
+    let setting = probed.setting("signing.key");
+    assert!(setting.starts_with("upstream.region = the tenancy's home region"), "{setting}");
 }
 
 #[test]
