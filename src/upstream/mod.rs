@@ -209,9 +209,10 @@ impl Upstream {
         self.budget.deposit();
         let began = Instant::now();
         let mut tries = Tries::new(self.keys.choose(upload.is_some()));
+        let mut to_send = body.again();
         loop {
             let place = self.concurrency.enter().await.map_err(|error| tries.end(error))?;
-            let answer = self.attempt(call, body.again(), upload, &tries, place, now + began.elapsed()).await;
+            let answer = self.attempt(call, to_send, upload, &tries, place, now + began.elapsed()).await;
             let failure = match answer {
                 Ok(mut response) => {
                     if tries.is_after_a_lost_answer() {
@@ -221,6 +222,9 @@ impl Upstream {
                 }
                 Err(failure) => failure,
             };
+            // First, so that what `pause` sees of an upload stays so: the connection that was refused may still be
+            // there, and would go on to take what the client sends.
+            to_send = body.again();
             let Some(pause) = self.pause(&failure, call, &body, upload, &mut tries) else {
                 if let Some(handle) = upload {
                     handle.abort();
