@@ -288,7 +288,7 @@ impl Upstream {
         }
         let limit =
             if call.slow { self.config.slow_operation_timeout } else { self.config.first_byte_timeout };
-        let answer = place.hold(self.client.request(request));
+        let answer = place.hold(self.client.request(request), upload);
         let answered = match upload {
             None => tokio::time::timeout(limit, answer).await.map_err(|_| Failure::TimedOut)?,
             Some(handle) => {
