@@ -322,7 +322,12 @@ impl Upstream {
                 self.keys.missed(key);
                 place.answered();
             }
-            Err(_) => place.answered(),
+            Err(failure) => {
+                if matches!(failure, Failure::Refused(refused) if refused.shows_key_known()) {
+                    self.keys.known(key);
+                }
+                place.answered();
+            }
         }
     }
 
@@ -375,6 +380,10 @@ impl Upstream {
             self.ignores_expect.store(true, Ordering::Relaxed);
             let refused = Refused::read(self.config.dialect, call, status, response.headers(), b"");
             return Err(Failure::ExpectRefused(refused.error));
+        }
+        if early {
+            // However late, it did not wait for the body.
+            self.ignores_expect.store(false, Ordering::Relaxed);
         }
         let (parts, body) = response.into_parts();
         let document = document::read_error(body, self.config.idle_timeout).await;
