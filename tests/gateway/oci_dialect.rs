@@ -473,12 +473,12 @@ fn uploads_that_wait_for_their_clients_keep_no_places() {
     cloud.refuses(get("a"), SLOW_DOWN);
     cloud.oci.control().throttle_every(0);
     assert!(cloud.world.metric("bucketwarden_upstream_concurrency_limit") < 5.0);
-    let begun = |n: usize| {
+    let slow_upload = |n: usize| {
         let mut client = cloud.world.client();
         client.write(cloud.world.alice().sign_unsigned_payload(put(&format!("slow{n}"), KIB)).head_bytes());
         client
     };
-    let _slow: Vec<Client> = (0..32).map(begun).collect();
+    let _slow: Vec<Client> = (0..32).map(slow_upload).collect();
     eventually(Duration::from_secs(8), "reservations", || cloud.sums().1 == length(32 * KIB));
     let began = std::time::Instant::now();
     cloud.accepts(get("a"));

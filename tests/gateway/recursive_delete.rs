@@ -141,7 +141,8 @@ fn every_page_is_signed_for_its_own_time() {
     world.origin.when(is_delete, Act::serve().after(Duration::from_millis(1100)));
     assert_eq!(delete(&world, "datasets/ds").0, 200);
     let signed = world.origin.seen().into_iter().filter(is_delete);
-    let times: Vec<String> = signed.map(|seen| seen.header("x-amz-date").expect("signed").to_owned()).collect();
+    let times: Vec<String> =
+        signed.map(|seen| seen.header("x-amz-date").expect("signed").to_owned()).collect();
     assert!(times.len() == 2 && times[0] < times[1], "{times:?}");
 }
 
