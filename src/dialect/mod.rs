@@ -126,14 +126,15 @@ impl Dialect {
         }
     }
 
-    /// Whether the upstream makes a write depend on this. OCI documents neither; `If-None-Match: *` is what
-    /// Terraform's lock files have relied on there, `If-Match` is known of its native API only.
-    pub fn honours(self, condition: Condition, value: &HeaderValue) -> Honoured {
+    /// Whether the upstream makes a write depend on this. OCI documents neither; `PutObject` with
+    /// `If-None-Match: *` is what Terraform's lock files have relied on there, the rest is known of its native API
+    /// only.
+    pub fn honours(self, write: Operation, condition: Condition, value: &HeaderValue) -> Honoured {
         match (self, condition) {
             (Self::S3, Condition::IfMatch | Condition::IfNoneMatch) => Honoured::Atomically,
-            (Self::Oci, Condition::IfMatch) => Honoured::Perhaps,
-            (Self::Oci, Condition::IfNoneMatch) if value == "*" => Honoured::Atomically,
-            (Self::Oci, Condition::IfNoneMatch) => Honoured::No,
+            (Self::Oci, Condition::IfNoneMatch) if value != "*" => Honoured::No,
+            (Self::Oci, Condition::IfNoneMatch) if write == Operation::PutObject => Honoured::Atomically,
+            (Self::Oci, Condition::IfMatch | Condition::IfNoneMatch) => Honoured::Perhaps,
         }
     }
 
@@ -267,9 +268,12 @@ mod tests {
     #[test]
     fn conditions_and_classes_and_keys() {
         let value = HeaderValue::from_static;
-        assert_eq!(Dialect::Oci.honours(Condition::IfNoneMatch, &value("*")), Honoured::Atomically);
-        assert_eq!(Dialect::Oci.honours(Condition::IfNoneMatch, &value("\"e\"")), Honoured::No);
-        assert_eq!(Dialect::Oci.honours(Condition::IfMatch, &value("\"e\"")), Honoured::Perhaps);
+        let honours = |write, condition, text| Dialect::Oci.honours(write, condition, &value(text));
+        let (put, complete) = (Operation::PutObject, Operation::CompleteMultipartUpload);
+        assert_eq!(honours(put, Condition::IfNoneMatch, "*"), Honoured::Atomically);
+        assert_eq!(honours(complete, Condition::IfNoneMatch, "*"), Honoured::Perhaps);
+        assert_eq!(honours(put, Condition::IfNoneMatch, "\"e\""), Honoured::No);
+        assert_eq!(honours(put, Condition::IfMatch, "\"e\""), Honoured::Perhaps);
         assert!(!Dialect::Oci.says_storage_class(&value("STANDARD")));
         assert!(Dialect::Oci.says_storage_class(&value("InfrequentAccess")));
         assert!(Dialect::S3.says_storage_class(&value("STANDARD")));

@@ -2,15 +2,17 @@
 //! of it, by a task that the client's going does not end. Buckets that do not count keep only the file size.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use super::settle::Record;
 use super::{Ask, Gateway};
-use crate::account::{Named, Outcome, Refusal, Target, Write};
+use crate::account::{Limits, Named, Outcome, Refusal, Target, Write};
 use crate::admit::quota::Reservation;
 use crate::body::upload::UploadHandle;
 use crate::error::{Blame, Code, Error, Result};
 use crate::ledger::Ledger;
-use crate::types::ClientKey;
+use crate::types::{ClientKey, UserId};
 
 /// What is held for a write; nothing where the bucket does not count.
 pub(super) struct Held {
@@ -25,6 +27,50 @@ impl Held {
             Some(reservation) => self.ledger.settle(reservation, outcome).await,
             None => Ok(()),
         }
+    }
+}
+
+/// An admission under way. If its client leaves meanwhile, what it comes to hold is given back at once, and not when
+/// its lease ends.
+struct Admitting {
+    ledger: Ledger,
+    work: Option<Admission>,
+}
+
+type Admission = Pin<Box<dyn Future<Output = Result<Result<Reservation, Refusal>>> + Send>>;
+
+impl Admitting {
+    fn new(ledger: &Ledger, user: &UserId, write: Write, limits: Limits, slow: bool) -> Self {
+        let (ledger, user) = (ledger.clone(), user.clone());
+        let worker = ledger.clone();
+        let work = async move { worker.admit(&user, write, limits, slow).await };
+        Self { ledger, work: Some(Box::pin(work)) }
+    }
+}
+
+impl Future for Admitting {
+    type Output = Result<Result<Reservation, Refusal>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let admitted = self.work.as_mut().expect("nobody asks after the end").as_mut().poll(cx);
+        if admitted.is_ready() {
+            self.work = None;
+        }
+        admitted
+    }
+}
+
+impl Drop for Admitting {
+    fn drop(&mut self) {
+        let Some(work) = self.work.take() else { return };
+        let ledger = self.ledger.clone();
+        self.ledger.detach(async move {
+            if let Ok(Ok(reservation)) = work.await
+                && let Err(error) = ledger.settle(reservation, Outcome::Failed).await
+            {
+                tracing::debug!(%error, "a reservation is left to its lease");
+            }
+        });
     }
 }
 
@@ -49,7 +95,7 @@ impl Gateway {
             };
         }
         let slow = ask.request.operation.is_slow();
-        match self.ledger.admit(&ask.caller.user, write, limits, slow).await? {
+        match Admitting::new(&self.ledger, &ask.caller.user, write, limits, slow).await? {
             Ok(reservation) => Ok(Held { reservation: Some(reservation), ledger: self.ledger.clone() }),
             Err(refusal) => refused(refusal),
         }

@@ -85,7 +85,8 @@ impl Gateway {
         };
         let mapped: Vec<(UpstreamTarget, DeleteObject)> =
             mapped.into_iter().map(|(target, object)| (target, object.clone())).collect();
-        let (upstream, now) = (self.upstream.clone(), ask.now);
+        // Of many pages, the last may be sent long after the request came: a signature must not be that old.
+        let (upstream, now) = (self.upstream.clone(), crate::now());
         let started = Instant::now();
         let deleting = async move {
             let results = async {

@@ -1,10 +1,11 @@
-//! A write that depends on what is there (`If-Match`), where nobody says that the upstream honours it. In: the request.
-//! Out: nothing, or the refusal. The condition goes upstream all the same, and is atomic there if it is known; where it
-//! is not, a client is still told of every change but one made between this look and its write.
+//! A write that depends on what is there (`If-Match`, and `If-None-Match: *` of a copy or a completion), where nobody
+//! says that the upstream honours it. In: the request. Out: nothing, or the refusal. The condition goes upstream all the
+//! same, and is atomic there if it is known; where it is not, a client is still told of every change but one made
+//! between this look and its write.
 //!
 //! Follows <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>.
 
-use http::{HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 
 use super::settle::Record;
 use super::{Ask, Gateway};
@@ -15,12 +16,14 @@ use crate::upstream::headers;
 
 impl Gateway {
     pub(super) async fn look_at_condition(&self, ask: &Ask<'_>, record: &mut Record) -> Result<()> {
-        let Some(wanted) = ask.headers.get(header::IF_MATCH) else {
-            return Ok(());
+        let (dialect, write) = (self.upstream.dialect(), ask.request.operation);
+        let is_uncertain = |condition, name: HeaderName| {
+            let wanted = ask.headers.get(name);
+            wanted.is_some_and(|wanted| dialect.honours(write, condition, wanted) == Honoured::Perhaps)
         };
-        let dialect = self.upstream.dialect();
-        let honoured = dialect.honours(Condition::IfMatch, wanted) == Honoured::Atomically;
-        if ask.request.operation.access() != Access::Write || honoured {
+        let replaces = is_uncertain(Condition::IfMatch, header::IF_MATCH);
+        let creates = writes_whole(write) && is_uncertain(Condition::IfNoneMatch, header::IF_NONE_MATCH);
+        if write.access() != Access::Write || !(replaces || creates) {
             return Ok(());
         }
         let target = ask.grant.target(ask.key())?;
@@ -28,15 +31,23 @@ impl Gateway {
             .upstream
             .object_call(Operation::HeadObject, Method::HEAD, &target)
             .headers(headers::of_if_match(ask.headers));
-        let response = self.forward(call, ask, record).await?;
+        let response = match self.forward(call, ask, record).await {
+            Err(error) if error.code == Code::NoSuchKey && !replaces => return Ok(()),
+            answered => answered?,
+        };
         // An upstream that knows the condition of a HEAD has said so already.
         let etag = response.headers().get(header::ETAG);
-        if ask.headers.get_all(header::IF_MATCH).iter().any(|tags| lists(tags, etag)) {
+        if !creates && ask.headers.get_all(header::IF_MATCH).iter().any(|tags| lists(tags, etag)) {
             Ok(())
         } else {
             Err(Code::PreconditionFailed.into())
         }
     }
+}
+
+/// Of the writes of a whole object, those that may be made to create it.
+fn writes_whole(write: Operation) -> bool {
+    matches!(write, Operation::CopyObject | Operation::CompleteMultipartUpload)
 }
 
 /// Whether a list of entity tags (or `*`) holds this one.

@@ -3,8 +3,8 @@
 //! upstream as a TCP sender follows its path: each answer adds a little, each throttled call takes a part away, once
 //! for all calls that were under way together (additive increase, multiplicative decrease, RFC 5681 §3.1).
 //!
-//! A call keeps its place until it is answered, but no longer than a second: after that it waits for its client, or for
-//! a slow operation, and a few of those must not keep all others out.
+//! A call keeps its place until it is answered, but not while it waits for its client's body, and no longer than a
+//! second: slow clients and slow operations must not keep all others out.
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use crate::body::upload::UploadHandle;
 use crate::error::{Code, Error, Result};
 use crate::metrics::Metrics;
 
@@ -24,6 +25,8 @@ const LEAST: usize = 4;
 /// What stays of the calls under way when one of them is throttled.
 const CUT: f64 = 0.7;
 const LONGEST_HOLD: Duration = Duration::from_secs(1);
+/// How often an upload is looked at, whether it waits for its client.
+const GLANCE: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long one that throttled is taken for one that may do it again.
 const MEMORY: Duration = Duration::from_mins(1);
@@ -179,15 +182,20 @@ fn as_share(places: usize) -> f64 {
 }
 
 impl Place<'_> {
-    /// Waits for the answer, and gives the place to the next call then, or before if that takes long.
-    pub(super) async fn hold<F: Future>(&mut self, answer: F) -> F::Output {
+    /// Waits for the answer, and gives the place to the next call then, or before if that takes long or is up to the
+    /// client.
+    pub(super) async fn hold<F: Future>(&mut self, answer: F, upload: Option<&UploadHandle>) -> F::Output {
         let mut answer = pin!(answer);
-        let early = tokio::time::timeout(LONGEST_HOLD, &mut answer).await;
-        self.leave();
-        match early {
-            Ok(answered) => answered,
-            Err(_) => answer.await,
+        let until = Instant::now() + LONGEST_HOLD;
+        let glance = upload.map_or(LONGEST_HOLD, |_| GLANCE);
+        while Instant::now() < until && !upload.is_some_and(UploadHandle::waits_for_client) {
+            if let Ok(answered) = tokio::time::timeout(glance, &mut answer).await {
+                self.leave();
+                return answered;
+            }
         }
+        self.leave();
+        answer.await
     }
 
     /// The upstream's answer, whatever it is but that it throttles.
@@ -292,7 +300,7 @@ mod tests {
     async fn a_slow_call_does_not_keep_others_out() {
         let concurrency = concurrency(1);
         let mut place = concurrency.enter().await.expect("a place");
-        let slow = place.hold(tokio::time::sleep(Duration::from_mins(5)));
+        let slow = place.hold(tokio::time::sleep(Duration::from_mins(5)), None);
         let other = async {
             let began = Instant::now();
             drop(concurrency.enter().await.expect("a place"));

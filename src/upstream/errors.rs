@@ -81,6 +81,12 @@ impl Refused {
         };
         Self { error, status, reason }
     }
+
+    /// Whether the upstream has accepted the signature: it looked at what was asked, and refuses that.
+    pub(super) fn shows_key_known(&self) -> bool {
+        let about_access = matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        self.reason == Reason::Call && self.error.code.blame() == Blame::Client && !about_access
+    }
 }
 
 /// An error that came with status 200, or for one key of many: its name is all there is.

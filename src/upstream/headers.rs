@@ -154,7 +154,7 @@ pub fn refuse_unimplemented(dialect: Dialect, operation: Operation, client: &Hea
             "if-none-match" if operation.access() == Access::Write => client
                 .get_all(name)
                 .iter()
-                .any(|value| dialect.honours(Condition::IfNoneMatch, value) == Honoured::No),
+                .any(|value| dialect.honours(operation, Condition::IfNoneMatch, value) == Honoured::No),
             "x-amz-acl" => !matches!(text(name), Some("private" | "bucket-owner-full-control")),
             "x-amz-server-side-encryption" => text(name) != Some("AES256"),
             "x-amz-tagging-directive" => text(name) == Some("REPLACE"),

@@ -209,9 +209,10 @@ impl Upstream {
         self.budget.deposit();
         let began = Instant::now();
         let mut tries = Tries::new(self.keys.choose(upload.is_some()));
+        let mut to_send = body.again();
         loop {
             let place = self.concurrency.enter().await.map_err(|error| tries.end(error))?;
-            let answer = self.attempt(call, body.again(), upload, &tries, place, now + began.elapsed()).await;
+            let answer = self.attempt(call, to_send, upload, &tries, place, now + began.elapsed()).await;
             let failure = match answer {
                 Ok(mut response) => {
                     if tries.is_after_a_lost_answer() {
@@ -221,6 +222,9 @@ impl Upstream {
                 }
                 Err(failure) => failure,
             };
+            // First, so that what `pause` sees of an upload stays so: the connection that was refused may still be
+            // there, and would go on to take what the client sends.
+            to_send = body.again();
             let Some(pause) = self.pause(&failure, call, &body, upload, &mut tries) else {
                 if let Some(handle) = upload {
                     handle.abort();
@@ -284,7 +288,7 @@ impl Upstream {
         }
         let limit =
             if call.slow { self.config.slow_operation_timeout } else { self.config.first_byte_timeout };
-        let answer = place.hold(self.client.request(request));
+        let answer = place.hold(self.client.request(request), upload);
         let answered = match upload {
             None => tokio::time::timeout(limit, answer).await.map_err(|_| Failure::TimedOut)?,
             Some(handle) => {
@@ -318,7 +322,12 @@ impl Upstream {
                 self.keys.missed(key);
                 place.answered();
             }
-            Err(_) => place.answered(),
+            Err(failure) => {
+                if matches!(failure, Failure::Refused(refused) if refused.shows_key_known()) {
+                    self.keys.known(key);
+                }
+                place.answered();
+            }
         }
     }
 
@@ -371,6 +380,10 @@ impl Upstream {
             self.ignores_expect.store(true, Ordering::Relaxed);
             let refused = Refused::read(self.config.dialect, call, status, response.headers(), b"");
             return Err(Failure::ExpectRefused(refused.error));
+        }
+        if early {
+            // However late, it did not wait for the body.
+            self.ignores_expect.store(false, Ordering::Relaxed);
         }
         let (parts, body) = response.into_parts();
         let document = document::read_error(body, self.config.idle_timeout).await;

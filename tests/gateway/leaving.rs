@@ -67,6 +67,27 @@ fn gone(world: &World, number: usize) {
 }
 
 #[test]
+fn uploads_that_leave_while_they_are_admitted_hold_nothing() {
+    let world = World::new();
+    let request = world.alice().sign_unsigned_payload(Request::put("/datasets/left", "12345"));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    let mut client = world.client();
+                    client.write(request.head_bytes());
+                    client.hang_up();
+                }
+            });
+        }
+    });
+    // Much sooner than their leases end.
+    eventually(Duration::from_secs(5), "nothing is reserved", || {
+        world.metric("bucketwarden_in_flight_requests") < 1.0 && world.account("alice").reserved == 0
+    });
+}
+
+#[test]
 fn r05_a_client_who_leaves_with_bytes_unread_is_noticed() {
     let world = World::new();
     world.origin.always(Act::silence());

@@ -192,6 +192,32 @@ fn conditions_hold_where_oci_honours_them_and_where_nobody_says_so() {
 }
 
 #[test]
+fn what_is_there_is_not_overwritten_where_nobody_says_that_a_condition_is_known() {
+    let world = World::with(&Settings { dialect: Some("oci"), ..Settings::default() });
+    let alice = world.alice();
+    let new = |request: Request| alice.sign(request.header("if-none-match", "*"));
+    let copy = |to: &str| {
+        new(Request::put(&format!("/datasets/{to}"), "").header("x-amz-copy-source", "datasets/control"))
+    };
+    world.accepts(&copy("copied"));
+    world.refuses_after(1, &copy("copied"), PRECONDITION_FAILED);
+    let completion = |key: &str| {
+        let created = world.accepts(&alice.sign(Request::post(&format!("/datasets/{key}?uploads"), "")));
+        let id = created.element("UploadId").expect("an id");
+        let part = Request::put(&format!("/datasets/{key}?partNumber=1&uploadId={id}"), "the newer");
+        let etag = world.accepts(&alice.sign(part)).header("etag").expect("an ETag").to_owned();
+        let part = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
+        let parts = format!("<CompleteMultipartUpload>{part}</CompleteMultipartUpload>");
+        new(Request::post(&format!("/datasets/{key}?uploadId={id}"), &parts))
+    };
+    world.accepts(&completion("completed"));
+    // An upstream that does not know the condition of a completion.
+    let request = completion("copied");
+    world.assert_refusal(&request, &world.call(&request), PRECONDITION_FAILED);
+    assert_ne!(world.origin.object("datasets/alice/copied").as_deref(), Some(&b"the newer"[..]));
+}
+
+#[test]
 fn whatever_can_go_again_survives_being_throttled() {
     let cloud = Cloud::new();
     cloud.accepts(put("a", 3));
@@ -276,6 +302,17 @@ fn a_key_that_only_some_of_oci_knows_is_tried_again() {
     cloud.accepts(put("small", 3));
     cloud.world.accepts(&cloud.world.alice().sign_unsigned_payload(put("big", BIG)));
     assert!(cloud.world.metric("bucketwarden_upstream_key_refusals_total") >= 7.0);
+}
+
+#[test]
+fn a_key_is_known_by_what_is_not_there_too() {
+    let cloud = Cloud::new();
+    cloud.oci.control().propagate(GATEWAY_KEY, Propagation::Every(2));
+    // More misses than a key that is lost for good would have, and as many answers between.
+    for _ in 0..110 {
+        cloud.refuses(get("never-put"), NO_SUCH_KEY);
+    }
+    assert!(cloud.world.metric("bucketwarden_upstream_key_refusals_total") >= 110.0);
 }
 
 #[test]
@@ -425,4 +462,25 @@ fn many_uploads_through_throttling_and_a_rotation_leave_the_account_exact() {
     eventually(Duration::from_secs(10), "the settlement of all", || cloud.sums() == (stored, 0));
     cloud.world.recount("alice");
     assert_eq!(cloud.sums(), (stored, 0));
+}
+
+#[test]
+fn uploads_that_wait_for_their_clients_keep_no_places() {
+    let cloud = Cloud::new();
+    cloud.accepts(put("a", 3));
+    // Down to the least that there can be.
+    cloud.oci.control().throttle_every(1);
+    cloud.refuses(get("a"), SLOW_DOWN);
+    cloud.oci.control().throttle_every(0);
+    assert!(cloud.world.metric("bucketwarden_upstream_concurrency_limit") < 5.0);
+    let slow_upload = |n: usize| {
+        let mut client = cloud.world.client();
+        client.write(cloud.world.alice().sign_unsigned_payload(put(&format!("slow{n}"), KIB)).head_bytes());
+        client
+    };
+    let _slow: Vec<Client> = (0..32).map(slow_upload).collect();
+    eventually(Duration::from_secs(8), "reservations", || cloud.sums().1 == length(32 * KIB));
+    let began = std::time::Instant::now();
+    cloud.accepts(get("a"));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }

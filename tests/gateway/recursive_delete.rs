@@ -134,6 +134,19 @@ fn a_page_that_fails_ends_it_and_a_repeat_goes_on() {
 }
 
 #[test]
+fn every_page_is_signed_for_its_own_time() {
+    let world = World::new();
+    seed(&world, (0..1500).map(|n| format!("ds/{n:04}")));
+    let is_delete = |seen: &Seen| seen.target().contains("?delete");
+    world.origin.when(is_delete, Act::serve().after(Duration::from_millis(1100)));
+    assert_eq!(delete(&world, "datasets/ds").0, 200);
+    let signed = world.origin.seen().into_iter().filter(is_delete);
+    let times: Vec<String> =
+        signed.map(|seen| seen.header("x-amz-date").expect("signed").to_owned()).collect();
+    assert!(times.len() == 2 && times[0] < times[1], "{times:?}");
+}
+
+#[test]
 fn a_client_that_leaves_ends_it_between_two_pages() {
     let world = World::new();
     let before = left(&world);

@@ -210,6 +210,26 @@ fn r08_bodies_are_never_sent_twice() {
 }
 
 #[test]
+fn a_body_that_comes_between_two_tries_arrives_whole() {
+    let world = World::new();
+    let body = vec![b'x'; 100_000];
+    let request = world.alice().sign(Request::put("/datasets/f", &body));
+    let usual = world.metric("bucketwarden_upstream_concurrency_limit");
+    // Without a word about the connection, which goes on to take what is said to be left of the body.
+    let busy = Reply::oci_error(429, "TooManyRequests").header("retry-after", "1");
+    world.origin.next(Act::reply(busy).early(0));
+    let mut client = world.client();
+    client.write(request.head_bytes());
+    eventually(Duration::from_secs(8), "throttling", || {
+        world.metric("bucketwarden_upstream_concurrency_limit") < usual
+    });
+    client.write(&body);
+    client.response("PUT").expect("an answer").assert_status(200);
+    assert_eq!(world.origin.object("datasets/alice/f").expect("an object").len(), body.len());
+    world.origin.wait_for("the end of the first try", |seen| seen[0].gone);
+}
+
+#[test]
 fn r08_refusals_are_not_tried_again() {
     let world = World::new();
     for (status, code) in [(404, "NoSuchKey"), (412, "PreconditionFailed"), (400, "InvalidArgument")] {

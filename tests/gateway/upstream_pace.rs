@@ -42,6 +42,17 @@ fn a_late_100_continue_proves_that_expect_is_known() {
     assert_eq!(world.origin.last().header("expect"), Some("100-continue"), "asking ended");
 }
 
+#[test]
+fn a_late_refusal_does_not_end_the_asking() {
+    let world = World::new();
+    let late = Act::error(503, "SlowDown").early(0).after(Duration::from_millis(1500));
+    world.origin.next(late);
+    let request = put_big(&world, 2 * MIB);
+    world.assert_refusal(&request, &world.call(&request), SLOW_DOWN);
+    world.accepts(&request);
+    assert_eq!(world.origin.last().header("expect"), Some("100-continue"), "asking ended");
+}
+
 /// An upstream with a small receive buffer that takes one upload at this rate, and says yes.
 fn slow_reader(bytes_per_second: usize) -> SocketAddr {
     const PIECE: usize = 16 << 10;

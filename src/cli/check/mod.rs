@@ -50,10 +50,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 async fn probe(config: &Config) -> Result<Report, Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(anyhow::Error::from)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(anyhow::Error::from)?;
+    // The terminal went away.
+    let mut hangup = signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
     let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
         }
     };
     let stop = CancellationToken::new();

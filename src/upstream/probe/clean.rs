@@ -114,7 +114,7 @@ async fn objects(bench: &Bench) -> Tried<Vec<String>> {
         let answer = ask.send().await?;
         let page = xml::read_objects(&answer.text()).ok().filter(|_| answer.ok());
         let page = page.ok_or_else(|| Cut::Step(format!("ListObjectsV2: {}", answer.says())))?;
-        keys.extend(page.entries.into_iter().map(|(key, _)| key));
+        keys.extend(page.entries.into_iter().map(|(key, _)| key).filter(|key| is_own(bench, key)));
         token = page.next;
         if token.is_none() {
             return Ok(keys);
@@ -126,7 +126,7 @@ async fn uploads(bench: &Bench) -> Tried<Vec<xml::OpenUpload>> {
     let answer = bench.bucket(Method::GET).query("uploads", "").query("prefix", &bench.prefix).send().await?;
     let page = xml::read_uploads(&answer.text()).ok().filter(|_| answer.ok());
     let page = page.ok_or_else(|| Cut::Step(format!("ListMultipartUploads: {}", answer.says())))?;
-    Ok(page.entries.into_iter().filter(|upload| upload.key.starts_with(&bench.prefix)).collect())
+    Ok(page.entries.into_iter().filter(|upload| is_own(bench, &upload.key)).collect())
 }
 
 async fn listed_versions(bench: &Bench) -> Tried<Vec<(String, String)>> {
@@ -136,5 +136,11 @@ async fn listed_versions(bench: &Bench) -> Tried<Vec<(String, String)>> {
     let answer =
         bench.bucket(Method::GET).query("versions", "").query("prefix", &bench.prefix).send().await?;
     let versions = xml::read_versions(&answer.text()).ok().filter(|_| answer.ok());
-    versions.ok_or_else(|| Cut::Step(format!("ListObjectVersions: {}", answer.says())))
+    let versions = versions.ok_or_else(|| Cut::Step(format!("ListObjectVersions: {}", answer.says())))?;
+    Ok(versions.into_iter().filter(|(key, _)| is_own(bench, key)).collect())
+}
+
+/// An upstream that ignores the prefix lists what must not be touched.
+fn is_own(bench: &Bench, key: &str) -> bool {
+    key.starts_with(&bench.prefix)
 }

@@ -68,7 +68,7 @@ async fn list(bench: &Bench, identity: &Identity, ahead: i64) -> Tried<Answer> {
 
 async fn accepted(bench: &Bench, which: usize, skew: &mut Option<i64>) -> Tried {
     let identity = &bench.identities[which];
-    let (mut good, mut refusal) = (0, None);
+    let (mut good, mut refusal, mut silence) = (0, None, None);
     for _ in 0..TRIES {
         let answer = list(bench, identity, 0).await?;
         *skew = skew.or_else(|| skew_of(&answer));
@@ -78,12 +78,17 @@ async fn accepted(bench: &Bench, which: usize, skew: &mut Option<i64>) -> Tried 
         }
         if is_refused(&answer) {
             refusal = Some(answer);
-        } else {
+        } else if is_accepted(&answer) {
             good += 1;
+        } else {
+            silence = Some(answer);
         }
     }
-    match refusal {
-        None => Ok(Verdict::yes(format!("accepted, {TRIES} of {TRIES} times"))),
+    match refusal.or(silence.filter(|_| good == 0)) {
+        None => Ok(Verdict::yes(format!("accepted, {good} of {TRIES} times"))),
+        Some(silence) if !is_refused(&silence) => {
+            Ok(Verdict::no(format!("{}, which says nothing about the key", silence.says())))
+        }
         Some(refusal) if good > 0 => {
             Ok(Verdict::yes(format!("accepted {good} of {TRIES} times, else {}", refusal.says()))
                 .setting("wait: the key has not reached every server yet (up to 5 minutes)"))
@@ -112,10 +117,15 @@ fn is_refused(answer: &Answer) -> bool {
     answer.status.as_u16() == 401 || ABOUT_THE_SIGNATURE.contains(&answer.code().as_str())
 }
 
+/// Trouble and throttling may come before anybody looked at the signature.
+fn is_accepted(answer: &Answer) -> bool {
+    !is_refused(answer) && !answer.throttles() && !answer.status.is_server_error()
+}
+
 async fn diagnose(bench: &Bench, identity: &Identity, refusal: &Answer, skew: Option<i64>) -> Tried {
     let says = refusal.says();
     if let Some(skew) = skew.filter(|skew| skew.abs() >= NATIVE_SKEW)
-        && !is_refused(&list(bench, identity, skew).await?)
+        && is_accepted(&list(bench, identity, skew).await?)
     {
         let came = format!("{says}; accepted when signed by the upstream's clock");
         return Ok(Verdict::no(came).setting("set this machine's clock"));
@@ -123,7 +133,7 @@ async fn diagnose(bench: &Bench, identity: &Identity, refusal: &Answer, skew: Op
     for region in regions(refusal, &identity.region) {
         let elsewhere =
             Identity { signer: identity.signer.in_region(&region), secret: identity.secret.clone(), region };
-        if !is_refused(&list(bench, &elsewhere, 0).await?) {
+        if is_accepted(&list(bench, &elsewhere, 0).await?) {
             let came = format!("{says}; accepted when signed for {}", elsewhere.region);
             let is_ocis = refusal.header("opc-request-id").is_some();
             return Ok(Verdict::no(came).setting(if is_ocis && elsewhere.region == UNNAMED {

@@ -53,7 +53,7 @@ fn a_certificate_of_nobody_known_gets_no_signed_request() {
 
 #[test]
 fn a_signal_ends_the_questions_and_what_was_written_goes() {
-    for (name, stalled) in [("-INT", "/multipart?"), ("-TERM", "/put-new"), ("-INT", "/list/d")] {
+    for (name, stalled) in [("-INT", "/multipart?"), ("-TERM", "/put-new"), ("-HUP", "/list/d")] {
         let origin = Origin::start();
         let is_stalled = move |seen: &Seen| seen.method() == "PUT" && seen.target().contains(stalled);
         origin.when(is_stalled, Act::silence());
@@ -124,4 +124,23 @@ fn an_upstream_that_goes_silent_costs_answers_and_not_the_run() {
     assert_eq!(probed.outcome("object.range"), "no", "{}", probed.everything());
     assert_eq!(probed.outcome("object.delete"), "yes", "{}", probed.everything());
     assert_eq!(probed.probe["reasons"].as_array().unwrap().len(), 1, "{}", probed.everything());
+}
+
+#[test]
+fn an_upstream_that_lists_what_it_was_not_asked_for_loses_nothing() {
+    let origin = Origin::start();
+    let foreign = "datasets/alice/control";
+    origin.seed(foreign, "control");
+    let page = format!(
+        "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>{foreign}</Key>\
+         <Size>7</Size></Contents></ListBucketResult>"
+    );
+    origin.when(
+        |seen| seen.method() == "GET" && seen.target().contains("list-type=2"),
+        Act::reply(Reply::xml(200, &page)),
+    );
+    let probed = over(&origin).probe();
+    probed.assert_fails();
+    assert_eq!(origin.object(foreign).as_deref(), Some(&b"control"[..]), "{}", probed.everything());
+    assert!(!probed.probe["cleaned"].to_string().contains(foreign), "{}", probed.everything());
 }

@@ -150,3 +150,17 @@ fn a_clock_that_is_wrong_is_blamed() {
     assert_eq!(probed.outcome("clock.skew"), "no", "{}", probed.everything());
     assert_eq!(probed.setting("clock.skew"), "set this machine's clock");
 }
+
+#[test]
+fn trouble_is_no_answer_about_a_key() {
+    let origin = Origin::start();
+    for (status, code) in [(500, "InternalError"), (429, "TooManyRequests")] {
+        origin.always(Act::error(status, code));
+        let probed = over(&origin).probe();
+        probed.assert_fails().assert_clean();
+        assert_eq!(probed.outcome("signing.key"), "no", "{}", probed.everything());
+        assert!(probed.came("signing.key").contains("nothing about the key"), "{}", probed.everything());
+        assert!(origin.seen().iter().all(|seen| seen.method() == "GET"), "something was written");
+        origin.behave();
+    }
+}
