@@ -6,7 +6,7 @@ use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use crate::harness::*;
-use crate::oci::{Propagation, Settings as Oci, StandIn};
+use crate::oci::{Propagation, Seen, Settings as Oci, StandIn};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -64,14 +64,21 @@ impl Cloud {
         response
     }
 
-    /// What came to OCI since `forget`: method and status.
-    fn seen(&self) -> Vec<(String, u16)> {
-        self.oci.control().requests().into_iter().map(|seen| (seen.method, seen.status)).collect()
+    /// What came to OCI for clients since `forget`. The gateway itself looks for abandoned uploads now and then.
+    fn requests(&self) -> Vec<Seen> {
+        let mut requests = self.oci.control().requests();
+        requests.retain(|seen| !seen.path_and_query.contains("?uploads"));
+        requests
     }
 
-    /// The keys that signed what came to OCI.
+    /// Method and status of each.
+    fn seen(&self) -> Vec<(String, u16)> {
+        self.requests().into_iter().map(|seen| (seen.method, seen.status)).collect()
+    }
+
+    /// The keys that signed them.
     fn keys(&self) -> Vec<String> {
-        self.oci.control().requests().into_iter().filter_map(|seen| seen.access_key).collect()
+        self.requests().into_iter().filter_map(|seen| seen.access_key).collect()
     }
 
     fn sums(&self) -> (u64, u64) {

@@ -34,7 +34,9 @@ pub(super) fn conclude(findings: &[Finding], configured: Dialect, seen: &Seen, s
         Stake::Clients(loss) if finding.outcome == Outcome::No => Some(format!("{loss} ({})", finding.name)),
         Stake::Clients(_) | Stake::Gateway | Stake::Nobody => None,
     });
-    let dialect = (seen.answers > 0).then(|| dialect(seen, signs));
+    let let_in =
+        findings.iter().any(|finding| finding.name == "signing.key" && finding.outcome == Outcome::Yes);
+    let dialect = dialect(seen, signs, let_in);
     let mut settings: Vec<String> = findings.iter().filter_map(|finding| finding.setting.clone()).collect();
     if let Some(fits) = dialect.filter(|fits| *fits != configured) {
         settings.push(format!("upstream.dialect = \"{}\"", fits.name()));
@@ -49,8 +51,13 @@ pub(super) fn conclude(findings: &[Finding], configured: Dialect, seen: &Seen, s
     }
 }
 
-/// OCI names its requests in a header of its own, and writes its errors the other way round.
-fn dialect(seen: &Seen, signs: &Signs) -> Dialect {
+/// OCI names its requests in a header of its own, and writes its errors the other way round. That a service is not OCI
+/// is shown by what it does for whom it lets in.
+fn dialect(seen: &Seen, signs: &Signs, let_in: bool) -> Option<Dialect> {
     let names_requests_so = seen.headers.contains_key("opc-request-id");
-    if names_requests_so || signs.message_before_code { Dialect::Oci } else { Dialect::S3 }
+    if names_requests_so || signs.message_before_code {
+        Some(Dialect::Oci)
+    } else {
+        let_in.then_some(Dialect::S3)
+    }
 }

@@ -7,6 +7,7 @@ use super::bench::{Bench, CONTENT};
 use super::multipart;
 use super::report::{Cut, Run, Stake, Tried, Verdict};
 use crate::dialect::{Condition, Dialect, Honoured};
+use crate::s3::operation::Operation;
 
 const OTHER: &[u8] = b"another probe";
 
@@ -14,25 +15,32 @@ pub(super) async fn ask(run: &mut Run, bench: &Bench, dialect: Dialect) {
     let create_is_for =
         Stake::Clients("PutObject with If-None-Match: * overwrites: two writers may both win");
     run.ask("condition.put-new", "PutObject, If-None-Match: *, twice", create_is_for, put_new(bench)).await;
-    // Where nobody says that the upstream honours it, the gateway looks at the object before it writes.
-    let looks = dialect.honours(Condition::IfMatch, &HeaderValue::from_static("*")) == Honoured::Perhaps;
-    let [replace, delete] = if looks {
-        [
-            "PutObject with If-Match misses a change between the gateway's look and the write",
-            "DeleteObject with If-Match misses a change between the gateway's look and the delete",
-        ]
-    } else {
-        [
-            "PutObject with If-Match is not held to its condition",
-            "DeleteObject with If-Match is not held to its condition",
-        ]
+    let loss = |write, condition, looked, bare| {
+        // Where nobody says that the upstream honours it, the gateway looks at the object before it writes.
+        let looks = dialect.honours(write, condition, &HeaderValue::from_static("*")) == Honoured::Perhaps;
+        Stake::Clients(if looks { looked } else { bare })
     };
-    let replace_is_for = Stake::Clients(replace);
+    let replace_is_for = loss(
+        Operation::PutObject,
+        Condition::IfMatch,
+        "PutObject with If-Match misses a change between the gateway's look and the write",
+        "PutObject with If-Match is not held to its condition",
+    );
     run.ask("condition.put-match", "PutObject, If-Match", replace_is_for, put_match(bench)).await;
-    let delete_is_for = Stake::Clients(delete);
+    let delete_is_for = loss(
+        Operation::DeleteObject,
+        Condition::IfMatch,
+        "DeleteObject with If-Match misses a change between the gateway's look and the delete",
+        "DeleteObject with If-Match is not held to its condition",
+    );
     run.ask("condition.delete-match", "DeleteObject, wrong If-Match", delete_is_for, delete_match(bench))
         .await;
-    let complete_is_for = Stake::Clients("CompleteMultipartUpload with If-None-Match: * overwrites");
+    let complete_is_for = loss(
+        Operation::CompleteMultipartUpload,
+        Condition::IfNoneMatch,
+        "CompleteMultipartUpload with If-None-Match: * misses an object made between the gateway's look and it",
+        "CompleteMultipartUpload with If-None-Match: * overwrites",
+    );
     let question = complete_new(bench);
     run.ask("condition.complete-new", "CompleteMultipartUpload, If-None-Match: *", complete_is_for, question)
         .await;

@@ -524,8 +524,9 @@ fn assert_proper(seen: &Seen) {
 
 /// Where the upstream is said to be elsewhere, nobody is there to list; nothing was stored either.
 async fn count_nothing(ledger: &Ledger, user: &UserId) {
-    let step = |step| ledger.store().step(user, Step::Recount(step), 1);
-    step(Recount::Begin { stale_before: 1 }).await.expect("the store answers");
+    let now = millis(bucketwarden::now());
+    let step = |step| ledger.store().step(user, Step::Recount(step), now);
+    step(Recount::Begin { stale_before: now }).await.expect("the store answers");
     step(Recount::End { number: 1, life: ledger.store().life() }).await.expect("the store answers");
 }
 

@@ -22,6 +22,8 @@ fn a_server_that_is_no_s3_service_is_told() {
     let probed = over(&origin).probe();
     probed.assert_fails();
     assert_eq!(probed.setting("signing.key"), "check upstream.endpoint", "{}", probed.everything());
+    // Who lets nobody in has shown no dialect.
+    assert_eq!(probed.probe["dialect"], Value::Null, "{}", probed.everything());
     assert!(origin.seen().iter().all(|seen| seen.method() == "GET"));
 }
 
