@@ -18,7 +18,9 @@ fn a_host_that_nobody_answers_at_ends_the_questions() {
 #[test]
 fn a_server_that_is_no_s3_service_is_told() {
     let origin = Origin::start();
-    origin.always(Act::reply(Reply::new(404).body("<html>Not here</html>")));
+    let page = "<html>Not here</html>";
+    let length = page.len();
+    origin.always(Act::raw(&format!("HTTP/1.1 404 Not Found\r\nContent-Length: {length}\r\n\r\n{page}")));
     let probed = over(&origin).probe();
     probed.assert_fails();
     assert_eq!(probed.setting("signing.key"), "check upstream.endpoint", "{}", probed.everything());
