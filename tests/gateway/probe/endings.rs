@@ -20,7 +20,7 @@ fn a_server_that_is_no_s3_service_is_told() {
     let origin = Origin::start();
     let page = "<html>Not here</html>";
     let length = page.len();
-    origin.always(Act::raw(&format!("HTTP/1.1 404 Not Found\r\nContent-Length: {length}\r\n\r\n{page}")));
+    origin.always(Act::raw(format!("HTTP/1.1 404 Not Found\r\nContent-Length: {length}\r\n\r\n{page}")));
     let probed = over(&origin).probe();
     probed.assert_fails();
     assert_eq!(probed.setting("signing.key"), "check upstream.endpoint", "{}", probed.everything());
