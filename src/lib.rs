@@ -57,6 +57,7 @@
 //! | what OCI does otherwise than other services | [`dialect`] |
 //! | which headers cross | [`upstream::headers`] |
 //! | what an upstream's error becomes | `upstream::errors` |
+//! | when a call goes again; how many wait at a time; by which of the gateway's keys | `upstream::delivery`, `upstream::concurrency`, `upstream::keys` |
 //! | what a write does to its user's account | [`account`] |
 //! | recounts, expired leases, abandoned uploads | [`ledger`] |
 //! | pre-authenticated requests: OCI's own API, the record of them, their end | [`upstream::native`], [`ledger::pars`] |
