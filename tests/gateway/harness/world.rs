@@ -15,7 +15,7 @@ use bucketwarden::admit::quota::millis;
 use bucketwarden::app::Running as Gateway;
 use bucketwarden::config::Sources;
 use bucketwarden::ledger::Ledger;
-use bucketwarden::store::{Assigned, MAX_PARS, ParId, ParRecord};
+use bucketwarden::store::{Assigned, ParId, ParRecord};
 use bucketwarden::types::{JobId, UserId};
 
 /// Statuses and codes that answer a request rightly. An empty code asks for none: what the HTTP layer itself
@@ -396,21 +396,21 @@ impl World {
         self.runtime.block_on(self.running().pars().sweep(bucketwarden::now() + later))
     }
 
-    /// As many pre-authenticated requests on record as a user may have.
-    pub fn fill_pars(&self, user: &str) {
+    /// Puts PARs of another bucket on a user's record.
+    pub fn add_foreign_pars(&self, user: &str, number: usize) {
         let ledger = self.ledger();
         let due = millis(bucketwarden::now() + Duration::from_hours(1));
         let record = ParRecord {
             user: UserId::parse(user).expect("an id"),
             generation: 0,
-            place: String::new(),
+            place: "elsewhere".into(),
             object: String::new(),
             writes: false,
-            oci_id: None,
+            oci_id: Some("made-there".into()),
             expires_at: due,
             due,
         };
-        let adding = (0..MAX_PARS).map(|_| async { ledger.store().add_par(&ParId::random(), &record).await });
+        let adding = (0..number).map(|_| async { ledger.store().add_par(&ParId::random(), &record).await });
         let added = self.runtime.block_on(futures_util::future::join_all(adding));
         assert!(added.iter().all(|added| *added == Ok(true)));
     }
