@@ -11,21 +11,18 @@ use super::settle::Record;
 use super::{Ask, Gateway};
 use crate::dialect::{Condition, Honoured};
 use crate::error::{Code, Result};
-use crate::s3::operation::{Access, Operation};
+use crate::s3::operation::Operation;
 use crate::upstream::headers;
 
 impl Gateway {
+    /// Whether the write depends on what is there, and nobody says that the upstream sees to it.
+    pub(super) fn is_uncertain(&self, ask: &Ask<'_>) -> bool {
+        self.replaces(ask) || self.creates(ask)
+    }
+
+    /// Looks whether the condition of such a write holds.
     pub(super) async fn look_at_condition(&self, ask: &Ask<'_>, record: &mut Record) -> Result<()> {
-        let (dialect, write) = (self.upstream.dialect(), ask.request.operation);
-        let is_uncertain = |condition, name: HeaderName| {
-            let wanted = ask.headers.get(name);
-            wanted.is_some_and(|wanted| dialect.honours(write, condition, wanted) == Honoured::Perhaps)
-        };
-        let replaces = is_uncertain(Condition::IfMatch, header::IF_MATCH);
-        let creates = writes_whole(write) && is_uncertain(Condition::IfNoneMatch, header::IF_NONE_MATCH);
-        if write.access() != Access::Write || !(replaces || creates) {
-            return Ok(());
-        }
+        let (replaces, creates) = (self.replaces(ask), self.creates(ask));
         let target = ask.grant.target(ask.key())?;
         let call = self
             .upstream
@@ -43,11 +40,31 @@ impl Gateway {
             Err(Code::PreconditionFailed.into())
         }
     }
-}
 
-/// Of the writes of a whole object, those that may be made to create it.
-fn writes_whole(write: Operation) -> bool {
-    matches!(write, Operation::CopyObject | Operation::CompleteMultipartUpload)
+    /// Only what writes or removes a whole object can be held to the one that is there.
+    fn replaces(&self, ask: &Ask<'_>) -> bool {
+        let of_whole = matches!(
+            ask.request.operation,
+            Operation::PutObject
+                | Operation::CopyObject
+                | Operation::CompleteMultipartUpload
+                | Operation::DeleteObject
+        );
+        of_whole && self.may_be_honoured(ask, Condition::IfMatch, &header::IF_MATCH)
+    }
+
+    /// Of `PutObject` it is known.
+    fn creates(&self, ask: &Ask<'_>) -> bool {
+        let writes_whole =
+            matches!(ask.request.operation, Operation::CopyObject | Operation::CompleteMultipartUpload);
+        writes_whole && self.may_be_honoured(ask, Condition::IfNoneMatch, &header::IF_NONE_MATCH)
+    }
+
+    fn may_be_honoured(&self, ask: &Ask<'_>, condition: Condition, name: &HeaderName) -> bool {
+        let (dialect, write) = (self.upstream.dialect(), ask.request.operation);
+        let wanted = ask.headers.get(name);
+        wanted.is_some_and(|wanted| dialect.honours(write, condition, wanted) == Honoured::Perhaps)
+    }
 }
 
 /// Whether a list of entity tags (or `*`) holds this one.

@@ -313,15 +313,18 @@ impl Gateway {
         body: &mut Unread,
         record: &mut Record,
     ) -> Result<Answer> {
-        self.look_at_condition(&ask, record).await?;
-        // Boxed: a request's future is moved about before it runs, and would be as large as the largest of these.
+        // Boxed, as all below: a request's future is moved about before it runs, and would be as large as the largest of
+        // these.
+        if self.is_uncertain(&ask) {
+            Box::pin(self.look_at_condition(&ask, record)).await?;
+        }
         match ask.request.operation {
             Operation::ListBuckets | Operation::CreateBucket => {
                 unreachable!("answered before a bucket is needed")
             }
             Operation::HeadBucket => Ok(self.head_bucket()),
             Operation::GetBucketLocation => Ok(self.bucket_location()),
-            Operation::GetBucketVersioning => self.bucket_versioning(&ask, record).await,
+            Operation::GetBucketVersioning => Box::pin(self.bucket_versioning(&ask, record)).await,
             Operation::GetBucketSetting(setting) => local::absent_setting(setting),
             Operation::GetBucketAcl => Ok(local::private_acl(ask.caller)),
             Operation::PutBucketAcl => {

@@ -194,6 +194,9 @@ fn conditions_hold_where_oci_honours_them_and_where_nobody_says_so() {
     assert_eq!(cloud.sums(), (3, 0));
     cloud.accepts(put("a", 4).header("if-match", etag.trim_matches('"')));
     let etag = cloud.accepts(head("a")).header("etag").unwrap().to_owned();
+    // Lists and parts have no one object to be held to.
+    cloud.accepts(delete_list(&["b"]).header("if-match", "\"another\""));
+    cloud.accepts(Request::post("/datasets/a?uploads", "").header("if-match", "\"another\""));
     cloud.accepts(Request::delete("/datasets/a").header("if-match", etag));
     assert_eq!(cloud.sums(), (0, 0));
 }
