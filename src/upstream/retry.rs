@@ -84,13 +84,10 @@ impl<'a> Tries<'a> {
             return None;
         }
         self.missed += 1;
-        match other {
-            Some(other) => {
-                self.key = other;
-                Some(if is_first { Duration::ZERO } else { up_to(Duration::from_millis(50), 4, self.missed) })
-            }
-            None => Some(up_to(Duration::from_millis(50), 4, self.missed)),
-        }
+        let pause = up_to(Duration::from_millis(50), 4, self.missed);
+        let Some(other) = other else { return Some(pause) };
+        self.key = other;
+        Some(if is_first { Duration::ZERO } else { pause })
     }
 
     pub(super) fn may_have_acted(&mut self, may: bool) {
